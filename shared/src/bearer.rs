@@ -1,0 +1,157 @@
+//! The admin tokens: a file of `name:token` lines, made with one random token when missing.
+
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::{fmt, fs};
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::keys::write_new;
+use crate::token::random_id;
+
+/// Why the file is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminTokenError {
+    #[error("admin token file {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("admin token file {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("admin token file {path}, line {line}: a line is name:token, the token 16 characters or longer")]
+    Line { path: PathBuf, line: usize },
+    #[error("admin token file {path} has no token")]
+    Empty { path: PathBuf },
+}
+
+const TOKEN_CHARS_MIN: usize = 16;
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Who may use the admin API. Only digests are kept.
+pub struct AdminTokens(Vec<(String, [u8; 32])>);
+
+impl AdminTokens {
+    /// Reads the file; makes it, mode 0600, where it is missing.
+    ///
+    /// # Errors
+    /// It is exposed, malformed, empty, or cannot be read or made.
+    pub fn load_or_create(path: &Path) -> Result<Self, AdminTokenError> {
+        let io = |source| AdminTokenError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        if !path.exists() {
+            match write_new(path, &format!("admin:{}{}", random_id(), random_id())) {
+                Ok(()) => tracing::warn!(path = %path.display(), "made a new admin token file"),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(source) => return Err(io(source)),
+            }
+        }
+        let file = fs::File::open(path).map_err(io)?;
+        let mode = file.metadata().map_err(io)?.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(AdminTokenError::Exposed {
+                path: path.to_owned(),
+                mode,
+            });
+        }
+        let mut text = Zeroizing::new(String::new());
+        file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(io)?;
+        Self::parse(path, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, AdminTokenError> {
+        let mut tokens = Vec::new();
+        for (at, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            match line.split_once(':') {
+                Some((name, token)) if !name.is_empty() && token.len() >= TOKEN_CHARS_MIN => {
+                    tokens.push((name.to_owned(), Sha256::digest(token).into()));
+                }
+                _ => {
+                    return Err(AdminTokenError::Line {
+                        path: path.to_owned(),
+                        line: at + 1,
+                    });
+                }
+            }
+        }
+        if tokens.is_empty() {
+            return Err(AdminTokenError::Empty {
+                path: path.to_owned(),
+            });
+        }
+        Ok(Self(tokens))
+    }
+
+    /// The name of the token that an `Authorization` field carries. Digests are compared, every one of them, in
+    /// constant time.
+    pub fn authenticate(&self, authorization: &str) -> Option<&str> {
+        let (scheme, token) = authorization.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
+        let digest: [u8; 32] = Sha256::digest(token.trim()).into();
+        let mut found = None;
+        for (name, known) in &self.0 {
+            if bool::from(known.ct_eq(&digest)) {
+                found = Some(name.as_str());
+            }
+        }
+        found
+    }
+}
+
+impl fmt::Debug for AdminTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|(name, _)| name))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_is_made_and_its_token_works() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.tokens");
+        let tokens = AdminTokens::load_or_create(&path).unwrap();
+        let line = fs::read_to_string(&path).unwrap();
+        let (name, token) = line.trim().split_once(':').unwrap();
+        assert_eq!(tokens.authenticate(&format!("Bearer {token}")), Some(name));
+        assert_eq!(tokens.authenticate(&format!("bearer {token}")), Some(name));
+        for wrong in [
+            format!("Basic {token}"),
+            token.to_owned(),
+            format!("Bearer {token}x"),
+            "Bearer ".into(),
+        ] {
+            assert_eq!(tokens.authenticate(&wrong), None);
+        }
+        assert!(!format!("{tokens:?}").contains(token));
+    }
+
+    #[test]
+    fn faulty_lines_are_named() {
+        let parse = |text| {
+            AdminTokens::parse(Path::new("t"), text)
+                .map(|_| ())
+                .map_err(|e| e.to_string())
+        };
+        assert!(parse("# ops\nann:0123456789abcdef\n\nbob:fedcba9876543210\n").is_ok());
+        assert!(
+            parse("ann:0123456789abcdef\nbob:short\n")
+                .unwrap_err()
+                .contains("line 2")
+        );
+        assert!(parse("no-colon-here-at-all\n").unwrap_err().contains("line 1"));
+        assert!(parse("\n# nothing\n").unwrap_err().contains("no token"));
+    }
+}

@@ -1,0 +1,230 @@
+//! The key file: made when missing, refused when others can read it, reread when it changes.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use zeroize::Zeroizing;
+
+use super::jwks::{self, JwksError};
+use super::{KeyId, KeyRing, KeyState, Secret, TokenKey};
+
+/// Why a key file is not used. Each names the file and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    #[error("key file {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error(
+        "key file {path} does not exist; copy it from the coordinator, which makes it at its first start"
+    )]
+    Missing { path: PathBuf },
+    #[error("key file {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("key file {path}: {source}")]
+    Content { path: PathBuf, source: JwksError },
+}
+
+/// How often the file is looked at.
+const REREAD_EVERY: Duration = Duration::from_secs(1);
+/// A key file larger than this is not one.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A key file and the ring last read from it.
+pub struct KeyFile {
+    path: PathBuf,
+    ring: ArcSwap<KeyRing>,
+}
+
+impl KeyFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// It is missing, exposed, unreadable or holds no key set.
+    pub fn load(path: &Path) -> Result<Arc<Self>, KeyFileError> {
+        let ring = read(path)?;
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            ring: ArcSwap::from_pointee(ring),
+        }))
+    }
+
+    /// Reads the file, or makes it with one random key, mode 0600, where it is missing. Whoever finds it made by
+    /// another process in between uses that one.
+    ///
+    /// # Errors
+    /// As [`KeyFile::load`]; and the file cannot be made.
+    pub fn load_or_create(path: &Path) -> Result<Arc<Self>, KeyFileError> {
+        match Self::load(path) {
+            Err(KeyFileError::Missing { .. }) => {}
+            other => return other,
+        }
+        let ring = fresh_ring();
+        match write_new(path, &jwks::print(&ring)) {
+            Ok(()) => tracing::warn!(
+                path = %path.display(), kid = %ring.current().id(),
+                "made a new token key file; give every edge a copy of it"
+            ),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => {
+                return Err(KeyFileError::Io {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        }
+        Self::load(path)
+    }
+
+    /// The ring last read.
+    pub fn ring(&self) -> &ArcSwap<KeyRing> {
+        &self.ring
+    }
+
+    /// Follows the file for ever: a good change is taken, a bad one is logged once and leaves the ring as it is.
+    pub async fn follow(self: Arc<Self>) {
+        let mut seen = Stamp::of(&self.path);
+        loop {
+            tokio::time::sleep(REREAD_EVERY).await;
+            let stamp = Stamp::of(&self.path);
+            if stamp == seen {
+                continue;
+            }
+            seen = stamp;
+            match read(&self.path) {
+                Ok(ring) => {
+                    tracing::info!(path = %self.path.display(), current = %ring.current().id(), "key file reread");
+                    self.ring.store(Arc::new(ring));
+                }
+                Err(error) => tracing::error!(%error, "key file not taken; the keys read before stay in use"),
+            }
+        }
+    }
+}
+
+/// What changes when a file is written or replaced.
+#[derive(PartialEq, Eq)]
+struct Stamp(Option<(u64, u64, SystemTime, u64, u32)>);
+
+impl Stamp {
+    fn of(path: &Path) -> Self {
+        Self(fs::metadata(path).ok().map(|meta| {
+            let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            (meta.dev(), meta.ino(), modified, meta.len(), meta.mode())
+        }))
+    }
+}
+
+fn read(path: &Path) -> Result<KeyRing, KeyFileError> {
+    let io = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => KeyFileError::Missing {
+            path: path.to_owned(),
+        },
+        _ => KeyFileError::Io {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let file = fs::File::open(path).map_err(io)?;
+    let mode = file.metadata().map_err(io)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyFileError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let mut text = Zeroizing::new(Vec::new());
+    file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(io)?;
+    jwks::parse(&text).map_err(|source| KeyFileError::Content {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// One key, named after its day and a random part.
+fn fresh_ring() -> KeyRing {
+    let today = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let id = KeyId::parse(format!("{}-{}", &today[..10], &crate::token::random_id()[..6]));
+    let id = id.expect("a date and base64url characters make a key id");
+    KeyRing::new(vec![TokenKey::new(id, KeyState::Current, Secret::random())])
+        .expect("one current key is a ring")
+}
+
+/// Writes a file that appears whole or not at all, readable by its owner only; an existing one is left alone.
+pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let folder = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_missing_file_is_made_private_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.jwks.json");
+        assert!(matches!(KeyFile::load(&path), Err(KeyFileError::Missing { .. })));
+        let made = KeyFile::load_or_create(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let again = KeyFile::load_or_create(&path).unwrap();
+        assert_eq!(
+            again.ring().load().current().id(),
+            made.ring().load().current().id()
+        );
+    }
+
+    #[test]
+    fn an_exposed_file_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.jwks.json");
+        KeyFile::load_or_create(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let message = KeyFile::load(&path).err().unwrap().to_string();
+        assert!(
+            message.contains("0640") && message.contains("chmod 600"),
+            "{message}"
+        );
+    }
+
+    #[tokio::test]
+    async fn changes_are_followed_and_bad_ones_ignored() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.jwks.json");
+        let file = KeyFile::load_or_create(&path).unwrap();
+        let first = file.ring().load().current().id().clone();
+        let follower = tokio::spawn(Arc::clone(&file).follow());
+        tokio::task::yield_now().await;
+
+        fs::write(&path, "{").unwrap();
+        tokio::time::sleep(REREAD_EVERY * 2).await;
+        assert_eq!(
+            *file.ring().load().current().id(),
+            first,
+            "a bad file keeps the old set"
+        );
+
+        fs::remove_file(&path).unwrap();
+        let ring = fresh_ring();
+        write_new(&path, &jwks::print(&ring)).unwrap();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while file.ring().load().current().id() != ring.current().id() {
+            assert!(tokio::time::Instant::now() < deadline, "the new file is taken");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        follower.abort();
+    }
+}

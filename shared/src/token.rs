@@ -1,0 +1,26 @@
+//! Tokens: compact JWE (RFC 7516) with `dir` and `A256GCM`, carrying [`Claims`] from the coordinator to any edge.
+//!
+//! [`seal`] and [`open`] are each other's inverse and the only two ways through. Both keep their work in place;
+//! opening allocates nothing (a claim whose JSON text has escapes is the one exception: it is unescaped into a copy).
+
+mod claims;
+mod error;
+mod open;
+mod seal;
+
+pub use claims::{Claims, NumericDate};
+pub use error::TokenError;
+pub use open::{Scratch, open};
+pub use seal::{SealError, random_id, seal};
+
+/// Longest token that is looked at, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Longest token that is minted, in bytes: it has to fit a URL everywhere.
+pub const MINTED_TOKEN_BYTES_MAX: usize = 2 * 1024;
+
+/// Length of the IV and of the authentication tag (RFC 7518 §5.3).
+const IV_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! What a token says. Reading is strict: names once, types exact, unknown names ignored.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::{Serialize, Serializer};
+
+use crate::file_id::FileId;
+use crate::json::{Text, UnknownNames, set_once};
+
+/// Seconds since 1970 UTC, fractions allowed (RFC 7519 §2). Always finite.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct NumericDate(f64);
+
+impl NumericDate {
+    pub fn from_secs(secs: u64) -> Self {
+        Self(secs as f64)
+    }
+
+    /// `None` for NaN and infinities.
+    pub fn from_secs_f64(secs: f64) -> Option<Self> {
+        secs.is_finite().then_some(Self(secs))
+    }
+
+    /// A clock set before 1970 reads as 1970: everything with an `nbf` is then refused.
+    pub fn from_system_time(time: SystemTime) -> Self {
+        Self(
+            time.duration_since(UNIX_EPOCH)
+                .map_or(0.0, |since| since.as_secs_f64()),
+        )
+    }
+
+    pub fn as_secs_f64(self) -> f64 {
+        self.0
+    }
+}
+
+impl Serialize for NumericDate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Whole seconds below 2^53 are written as integers, which every JWT library reads.
+        if self.0.fract() == 0.0 && (0.0..9.0e15).contains(&self.0) {
+            serializer.serialize_u64(self.0 as u64)
+        } else {
+            serializer.serialize_f64(self.0)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let secs = f64::deserialize(deserializer)?;
+        Self::from_secs_f64(secs).ok_or_else(|| de::Error::custom("not a finite number"))
+    }
+}
+
+/// The claims of a download token, under their names in the JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Claims<'a> {
+    pub file_id: FileId<'a>,
+    /// Not valid from this moment on; no skew is allowed.
+    pub exp: NumericDate,
+    /// Whom the caller says the file is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<Cow<'a, str>>,
+    /// Which API client asked, as authenticated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cid: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iat: Option<NumericDate>,
+    /// Not valid before this moment, less 5 s of skew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<NumericDate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jti: Option<Cow<'a, str>>,
+    /// The request id of the call that minted it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rid: Option<Cow<'a, str>>,
+    /// The minting coordinator's `public_url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iss: Option<Cow<'a, str>>,
+    /// Id and expiry of the durable link it was minted from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lnk: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lxp: Option<NumericDate>,
+    /// Address or CIDR block that the downloader must come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<Cow<'a, str>>,
+    /// The name to save as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r#fn: Option<Cow<'a, str>>,
+    /// Bytes per second for one connection, at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u64>,
+    /// The edge it was minted for; any edge serves it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edg: Option<Cow<'a, str>>,
+    /// How often it was sent on to another edge.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub hop: u8,
+    /// Good for HEAD only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub head: bool,
+}
+
+fn is_zero(hop: &u8) -> bool {
+    *hop == 0
+}
+
+impl<'a> Claims<'a> {
+    /// The two claims that every token has; the rest absent.
+    pub fn new(file_id: FileId<'a>, exp: NumericDate) -> Self {
+        Self {
+            file_id,
+            exp,
+            user_id: None,
+            cid: None,
+            iat: None,
+            nbf: None,
+            jti: None,
+            rid: None,
+            iss: None,
+            lnk: None,
+            lxp: None,
+            ip: None,
+            r#fn: None,
+            rate: None,
+            edg: None,
+            hop: 0,
+            head: false,
+        }
+    }
+}
+
+/// Claims as they stand in the JSON, `file_id` not yet judged: its faults have a reason of their own.
+pub(super) struct RawClaims<'a> {
+    pub(super) file_id: Cow<'a, str>,
+    pub(super) rest: Claims<'a>,
+}
+
+impl<'de> Deserialize<'de> for RawClaims<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ClaimsVisitor)
+    }
+}
+
+struct ClaimsVisitor;
+
+impl<'de> Visitor<'de> for ClaimsVisitor {
+    type Value = RawClaims<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object of claims")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut unknown = UnknownNames::default();
+        let (mut file_id, mut exp, mut hop, mut head) = (None, None, None, None);
+        // `file_id` and `exp` are put in at the end; until then the place holders are never seen.
+        let mut claims = Claims::new(FileId::parse("-").expect("a dash is a file id"), NumericDate(0.0));
+        while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
+            match &*name {
+                "file_id" => set_once(&mut file_id, map.next_value::<Text<'de>>()?.0)?,
+                "exp" => set_once(&mut exp, map.next_value()?)?,
+                "user_id" => set_once(&mut claims.user_id, map.next_value::<Text<'de>>()?.0)?,
+                "cid" => set_once(&mut claims.cid, map.next_value::<Text<'de>>()?.0)?,
+                "iat" => set_once(&mut claims.iat, map.next_value()?)?,
+                "nbf" => set_once(&mut claims.nbf, map.next_value()?)?,
+                "jti" => set_once(&mut claims.jti, map.next_value::<Text<'de>>()?.0)?,
+                "rid" => set_once(&mut claims.rid, map.next_value::<Text<'de>>()?.0)?,
+                "iss" => set_once(&mut claims.iss, map.next_value::<Text<'de>>()?.0)?,
+                "lnk" => set_once(&mut claims.lnk, map.next_value::<Text<'de>>()?.0)?,
+                "lxp" => set_once(&mut claims.lxp, map.next_value()?)?,
+                "ip" => set_once(&mut claims.ip, map.next_value::<Text<'de>>()?.0)?,
+                "fn" => set_once(&mut claims.r#fn, map.next_value::<Text<'de>>()?.0)?,
+                "rate" => set_once(&mut claims.rate, map.next_value()?)?,
+                "edg" => set_once(&mut claims.edg, map.next_value::<Text<'de>>()?.0)?,
+                "hop" => set_once(&mut hop, map.next_value()?)?,
+                "head" => set_once(&mut head, map.next_value()?)?,
+                _ => {
+                    unknown.insert(name)?;
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        claims.hop = hop.unwrap_or(0);
+        claims.head = head.unwrap_or(false);
+        claims.exp = exp.ok_or_else(|| de::Error::missing_field("exp"))?;
+        let file_id = file_id.ok_or_else(|| de::Error::missing_field("file_id"))?;
+        Ok(RawClaims {
+            file_id,
+            rest: claims,
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! Bytes, keys and now → claims. Nothing in a token is believed before its tag has verified, save the header's
+//! choice among keys that we already hold.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use aes_gcm::AeadInOut;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::claims::RawClaims;
+use super::{Claims, IV_BYTES, NumericDate, TAG_BYTES, TOKEN_BYTES_MAX, TokenError};
+use crate::file_id::FileId;
+use crate::json::{Text, UnknownNames, set_once};
+use crate::keys::{KeyRing, TokenKey};
+
+/// Clock skew allowed on `nbf`, in seconds; `exp` gets none.
+const NBF_SKEW_SECONDS: f64 = 5.0;
+/// Longest header, decoded, in bytes. Ours are below 100.
+const HEADER_BYTES_MAX: usize = 512;
+/// `{"alg":"dir","enc":"A256GCM"}`, the header of tokens without a key id.
+const HEADER_WITHOUT_KID: &[u8] = b"eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0";
+
+/// Where a token is decrypted, in place. Kept by the caller from token to token; its content is the last one's
+/// claims.
+pub struct Scratch(Box<[u8; TOKEN_BYTES_MAX]>);
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self(Box::new([0; TOKEN_BYTES_MAX]))
+    }
+}
+
+/// Verifies and decrypts a token.
+///
+/// A token with a `kid` is tried with that key only; one without, with every live key, newest first.
+///
+/// # Errors
+/// The first check that failed. Times are judged last, on authentic claims.
+pub fn open<'s>(
+    token: &[u8],
+    keys: &KeyRing,
+    now: NumericDate,
+    scratch: &'s mut Scratch,
+) -> Result<Claims<'s>, TokenError> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(TokenError::TooLong);
+    }
+    let [header, encrypted_key, iv, ciphertext, tag] = split(token).ok_or(TokenError::Structure)?;
+    if !encrypted_key.is_empty() {
+        return Err(TokenError::Structure);
+    }
+    let sealed = Sealed {
+        header,
+        iv: decode_exact(iv)?,
+        ciphertext,
+        tag: decode_exact(tag)?,
+    };
+    let claims = match select(header, keys)? {
+        Selected::One(key) => sealed.decrypt(key, &mut scratch.0[..])?,
+        Selected::Any => {
+            let mut opened = Err(TokenError::UnknownKey);
+            for key in keys.newest_first() {
+                opened = sealed.decrypt(key, &mut scratch.0[..]);
+                if opened != Err(TokenError::Authentication) {
+                    break;
+                }
+            }
+            opened?
+        }
+    };
+    judge(&scratch.0[..claims], now)
+}
+
+/// The five parts of a compact JWE, or `None`.
+fn split(token: &[u8]) -> Option<[&[u8]; 5]> {
+    let mut parts = token.split(|byte| *byte == b'.');
+    let five = [
+        parts.next()?,
+        parts.next()?,
+        parts.next()?,
+        parts.next()?,
+        parts.next()?,
+    ];
+    parts.next().is_none().then_some(five)
+}
+
+fn decode_exact<const N: usize>(part: &[u8]) -> Result<[u8; N], TokenError> {
+    let mut bytes = [0; N];
+    if part.len() != (N * 4).div_ceil(3) {
+        return Err(TokenError::Length);
+    }
+    match URL_SAFE_NO_PAD.decode_slice(part, &mut bytes) {
+        Ok(length) if length == N => Ok(bytes),
+        _ => Err(TokenError::Encoding),
+    }
+}
+
+struct Sealed<'t> {
+    header: &'t [u8],
+    iv: [u8; IV_BYTES],
+    ciphertext: &'t [u8],
+    tag: [u8; TAG_BYTES],
+}
+
+impl Sealed<'_> {
+    /// Decrypts into the front of `scratch`; gives the number of bytes.
+    fn decrypt(&self, key: &TokenKey, scratch: &mut [u8]) -> Result<usize, TokenError> {
+        let length = URL_SAFE_NO_PAD
+            .decode_slice(self.ciphertext, scratch)
+            .map_err(|_| TokenError::Encoding)?;
+        key.cipher()
+            .decrypt_inout_detached(
+                &self.iv.into(),
+                self.header,
+                (&mut scratch[..length]).into(),
+                &self.tag.into(),
+            )
+            .map_err(|_| TokenError::Authentication)?;
+        Ok(length)
+    }
+}
+
+enum Selected<'k> {
+    One(&'k TokenKey),
+    Any,
+}
+
+/// Which key the header asks for. The two headers that we mint ourselves, and that every library writes for a token
+/// without a key id, are compared as text and never parsed.
+fn select<'k>(header: &[u8], keys: &'k KeyRing) -> Result<Selected<'k>, TokenError> {
+    if let Some(key) = keys.newest_first().find(|key| key.header().as_bytes() == header) {
+        return Ok(Selected::One(key));
+    }
+    if header == HEADER_WITHOUT_KID {
+        return Ok(Selected::Any);
+    }
+    let mut decoded = [0; HEADER_BYTES_MAX];
+    let length = match URL_SAFE_NO_PAD.decode_slice(header, &mut decoded) {
+        Ok(length) => length,
+        Err(base64::DecodeSliceError::OutputSliceTooSmall) => return Err(TokenError::Header),
+        Err(base64::DecodeSliceError::DecodeError(_)) => return Err(TokenError::Encoding),
+    };
+    let header: Header<'_> = serde_json::from_slice(&decoded[..length]).map_err(|_| TokenError::Header)?;
+    match header.kid {
+        None => Ok(Selected::Any),
+        Some(kid) => keys.by_id(&kid).map(Selected::One).ok_or(TokenError::UnknownKey),
+    }
+}
+
+/// A protected header that passed: `dir`, `A256GCM`, `typ` absent or `JWT`, neither `zip` nor `crit`.
+struct Header<'a> {
+    kid: Option<Cow<'a, str>>,
+}
+
+impl<'de> Deserialize<'de> for Header<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the header of a dir/A256GCM token")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        use serde::de::Error;
+        let mut unknown = UnknownNames::default();
+        let (mut alg, mut enc, mut typ, mut kid) = (None, None, None, None);
+        while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
+            match &*name {
+                "alg" => set_once(&mut alg, map.next_value::<Text<'de>>()?.0)?,
+                "enc" => set_once(&mut enc, map.next_value::<Text<'de>>()?.0)?,
+                "typ" => set_once(&mut typ, map.next_value::<Text<'de>>()?.0)?,
+                "kid" => set_once(&mut kid, map.next_value::<Text<'de>>()?.0)?,
+                "zip" | "crit" => return Err(M::Error::custom("parameter not supported")),
+                _ => {
+                    unknown.insert(name)?;
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        let accepted = alg.as_deref() == Some("dir")
+            && enc.as_deref() == Some("A256GCM")
+            && matches!(typ.as_deref(), None | Some("JWT"));
+        if accepted {
+            Ok(Header { kid })
+        } else {
+            Err(M::Error::custom("not a download token"))
+        }
+    }
+}
+
+/// Authentic plaintext → claims that hold now.
+fn judge(plaintext: &[u8], now: NumericDate) -> Result<Claims<'_>, TokenError> {
+    let RawClaims { file_id, rest } = serde_json::from_slice(plaintext).map_err(|_| TokenError::Claims)?;
+    let claims = Claims {
+        file_id: FileId::parse(file_id).map_err(|_| TokenError::FileId)?,
+        ..rest
+    };
+    let now = now.as_secs_f64();
+    if now >= claims.exp.as_secs_f64() {
+        return Err(TokenError::Expired);
+    }
+    if claims
+        .nbf
+        .is_some_and(|nbf| nbf.as_secs_f64() > now + NBF_SKEW_SECONDS)
+    {
+        return Err(TokenError::NotYetValid);
+    }
+    Ok(claims)
+}

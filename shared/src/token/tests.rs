@@ -1,0 +1,309 @@
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use josekit::jwe::{Dir, JweHeader, deserialize_compact, serialize_compact};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::file_id::FileId;
+use crate::keys::{KeyId, KeyRing, KeyState, Secret, TokenKey};
+
+const NOW: u64 = 1_790_000_000;
+
+fn now() -> NumericDate {
+    NumericDate::from_secs(NOW)
+}
+
+fn key(id: &str, bytes: [u8; 32], state: KeyState) -> TokenKey {
+    TokenKey::new(KeyId::parse(id).unwrap(), state, Secret::new(bytes))
+}
+
+fn ring() -> KeyRing {
+    KeyRing::new(vec![
+        key("k1", [7; 32], KeyState::Current),
+        key("k0", [9; 32], KeyState::Previous),
+    ])
+    .unwrap()
+}
+
+fn claims(file_id: &str) -> Claims<'_> {
+    Claims::new(FileId::parse(file_id).unwrap(), NumericDate::from_secs(NOW + 900))
+}
+
+/// Tokens of python-jose, jwcrypto and joserfc, and hand-made ones, each with the answer it must get.
+#[test]
+fn vectors_of_the_reference_systems_pass_whole() {
+    let vectors: Value = serde_json::from_str(include_str!("../../tests/data/vectors.json")).unwrap();
+    let jwe = &vectors["jwe"];
+    let current = jwe["current"].as_str().unwrap();
+    let keys = jwe["keys"].as_object().unwrap().iter().map(|(id, k)| {
+        let bytes = URL_SAFE_NO_PAD.decode(k.as_str().unwrap()).unwrap();
+        let state = if id == current {
+            KeyState::Current
+        } else {
+            KeyState::Previous
+        };
+        key(id, bytes.try_into().unwrap(), state)
+    });
+    let ring = KeyRing::new(keys.collect()).unwrap();
+    // The vectors' live tokens expire far in the future; "now" is when this repository began.
+    let mut scratch = Scratch::default();
+    let mut seen = 0;
+    for vector in jwe["tokens"].as_array().unwrap() {
+        let name = vector["name"].as_str().unwrap();
+        let token = vector["token"].as_str().unwrap().as_bytes();
+        let result = match open(token, &ring, now(), &mut scratch) {
+            Ok(claims) => {
+                assert!(!claims.file_id.as_str().is_empty(), "{name}");
+                "ok"
+            }
+            Err(TokenError::Expired) => "expired",
+            Err(TokenError::NotYetValid) => "not_yet_valid",
+            Err(_) => "malformed",
+        };
+        assert_eq!(result, vector["result"].as_str().unwrap(), "{name}");
+        seen += 1;
+    }
+    assert!(seen >= 39, "the whole file is read, {seen}");
+}
+
+#[test]
+fn times_are_judged_to_the_instant() {
+    let ring = ring();
+    let mut scratch = Scratch::default();
+    let at = |offset: f64| NumericDate::from_secs_f64(NOW as f64 + offset).unwrap();
+    let table = [
+        (at(0.5), None, Ok(())),
+        (at(0.0), None, Err(TokenError::Expired)),
+        (at(-0.001), None, Err(TokenError::Expired)),
+        (at(900.0), Some(at(5.0)), Ok(())),
+        (at(900.0), Some(at(5.001)), Err(TokenError::NotYetValid)),
+        (at(-1.0), Some(at(60.0)), Err(TokenError::Expired)),
+    ];
+    for (exp, nbf, expected) in table {
+        let token = seal(
+            &Claims {
+                exp,
+                nbf,
+                ..claims("a")
+            },
+            ring.current(),
+        )
+        .unwrap();
+        let result = open(token.as_bytes(), &ring, now(), &mut scratch).map(|_| ());
+        assert_eq!(result, expected, "exp {exp:?} nbf {nbf:?}");
+    }
+}
+
+#[test]
+fn truncated_tags_are_never_accepted() {
+    let ring = ring();
+    let token = seal(&claims("a"), ring.current()).unwrap();
+    let (rest, tag) = token.rsplit_once('.').unwrap();
+    let tag = URL_SAFE_NO_PAD.decode(tag).unwrap();
+    for length in 0..16 {
+        let cut = format!("{rest}.{}", URL_SAFE_NO_PAD.encode(&tag[..length]));
+        let result = open(cut.as_bytes(), &ring, now(), &mut Scratch::default()).map(|_| ());
+        assert_eq!(result, Err(TokenError::Length), "{length} bytes");
+    }
+}
+
+/// Seals any text as the claims part, to reach the claims parser behind the tag.
+fn seal_text(text: &str, header: &str) -> String {
+    let mut jose = JweHeader::from_bytes(header.as_bytes()).unwrap();
+    jose.set_content_encryption("A256GCM");
+    serialize_compact(
+        text.as_bytes(),
+        &jose,
+        &Dir.encrypter_from_bytes([7; 32]).unwrap(),
+    )
+    .unwrap()
+}
+
+#[test]
+fn claims_are_read_strictly() {
+    let table = [
+        (r#"{"file_id":"a","exp":1790000900}"#, None),
+        (
+            r#"{"file_id":"\u0061\"b","exp":1790000900.25,"x":{"y":[1,2]},"z":null}"#,
+            None,
+        ),
+        (
+            r#"{"file_id":"a","exp":1790000900,"exp":1790000900}"#,
+            Some(TokenError::Claims),
+        ),
+        (
+            r#"{"file_id":"a","file_\u0069d":"b","exp":1790000900}"#,
+            Some(TokenError::Claims),
+        ),
+        (
+            r#"{"file_id":"a","exp":1790000900,"x":1,"x":1}"#,
+            Some(TokenError::Claims),
+        ),
+        (
+            r#"{"file_id":"a","exp":1790000900,"x":1,"\u0078":1}"#,
+            Some(TokenError::Claims),
+        ),
+        (r#"{"file_id":7,"exp":1790000900}"#, Some(TokenError::Claims)),
+        (r#"{"file_id":"a","exp":"1790000900"}"#, Some(TokenError::Claims)),
+        (r#"{"file_id":"a","exp":1e999}"#, Some(TokenError::Claims)),
+        (
+            r#"{"file_id":"a","exp":1790000900,"head":1}"#,
+            Some(TokenError::Claims),
+        ),
+        (
+            r#"{"file_id":"a","exp":1790000900,"hop":-1}"#,
+            Some(TokenError::Claims),
+        ),
+        (
+            r#"{"file_id":"a","exp":1790000900,"rate":1.5}"#,
+            Some(TokenError::Claims),
+        ),
+        (
+            r#"{"file_id":"a","exp":1790000900,"ip":null}"#,
+            Some(TokenError::Claims),
+        ),
+        (r#"{"file_id":"a","exp":1790000900} x"#, Some(TokenError::Claims)),
+        (r#"{"file_id":"../a","exp":1790000900}"#, Some(TokenError::FileId)),
+        (r#"{"file_id":"","exp":1790000900}"#, Some(TokenError::FileId)),
+    ];
+    let ring = ring();
+    let mut scratch = Scratch::default();
+    for (text, expected) in table {
+        let token = seal_text(text, r#"{"alg":"dir"}"#);
+        let result = open(token.as_bytes(), &ring, now(), &mut scratch);
+        assert_eq!(result.err(), expected, "{text}");
+    }
+    let many: String = (0..20).map(|n| format!(r#","x{n}":0"#)).collect();
+    let token = seal_text(
+        &format!(r#"{{"file_id":"a","exp":1790000900{many}}}"#),
+        r#"{"alg":"dir"}"#,
+    );
+    assert_eq!(
+        open(token.as_bytes(), &ring, now(), &mut scratch).err(),
+        Some(TokenError::Claims)
+    );
+}
+
+#[test]
+fn headers_are_read_strictly() {
+    let b64 = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let table = [
+        (
+            r#"{"alg":"dir","enc":"A256GCM","kid":"nobody"}"#,
+            TokenError::UnknownKey,
+        ),
+        (r#"{"alg":"dir","alg":"dir","enc":"A256GCM"}"#, TokenError::Header),
+        (r#"{"alg":"dir","enc":"A256GCM","x":1,"x":2}"#, TokenError::Header),
+        (
+            r#"{"alg":"dir","enc":"A256GCM","typ":"ticket"}"#,
+            TokenError::Header,
+        ),
+        (r#"{"alg":"dir","enc":"A256GCM","zip":"DEF"}"#, TokenError::Header),
+        (r#"{"alg":"dir","enc":"A256GCM","crit":[]}"#, TokenError::Header),
+        (
+            r#"{"alg":"dir","enc":"A256GCM","x":1}"#,
+            TokenError::Authentication,
+        ),
+        (
+            r#"{"alg":"dir","enc":"A256GCM","typ":"JWT"}"#,
+            TokenError::Authentication,
+        ),
+    ];
+    let ring = ring();
+    let token = seal(&claims("a"), ring.current()).unwrap();
+    let (_, rest) = token.split_once('.').unwrap();
+    for (header, expected) in table {
+        let altered = format!("{}.{rest}", b64(header));
+        let result = open(altered.as_bytes(), &ring, now(), &mut Scratch::default()).map(|_| ());
+        assert_eq!(result.err(), Some(expected), "{header}");
+    }
+    let long = format!(r#"{{"alg":"dir","enc":"A256GCM","x":"{}"}}"#, "x".repeat(600));
+    let altered = format!("{}.{rest}", b64(&long));
+    let result = open(altered.as_bytes(), &ring, now(), &mut Scratch::default()).map(|_| ());
+    assert_eq!(result.err(), Some(TokenError::Header));
+}
+
+#[test]
+fn a_token_that_would_not_fit_a_url_is_not_minted() {
+    let long = "x".repeat(1024);
+    assert!(seal(&claims(&long), ring().current()).is_ok());
+    let quoted = "\"".repeat(1024);
+    assert_eq!(seal(&claims(&quoted), ring().current()), Err(SealError::TooLong));
+    let endless = vec![b'a'; TOKEN_BYTES_MAX + 1];
+    assert_eq!(
+        open(&endless, &ring(), now(), &mut Scratch::default()),
+        Err(TokenError::TooLong)
+    );
+}
+
+fn text() -> impl Strategy<Value = String> {
+    proptest::string::string_regex("[a-zA-Z0-9 _.\"%é漢\u{1F600}-]{1,40}").unwrap()
+}
+
+prop_compose! {
+    fn any_claims()(
+        file_id in "[a-zé]{1,20}(/[a-z\"0-9]{1,10}){0,3}",
+        exp in (NOW + 1)..(NOW + 1_000_000),
+        // In 1/1024 s: exact in binary, so that every JSON library reads the same number back.
+        fraction in 0..1024u32,
+        texts in proptest::array::uniform9(proptest::option::of(text())),
+        rate in proptest::option::of(any::<u64>()),
+        hop in any::<u8>(),
+        head in any::<bool>(),
+    ) -> Claims<'static> {
+        let [user_id, cid, jti, rid, iss, lnk, ip, r#fn, edg] = texts.map(|text| text.map(Cow::Owned));
+        let mut claims = Claims::new(
+            FileId::parse(file_id).unwrap(),
+            NumericDate::from_secs_f64(exp as f64 + f64::from(fraction) / 1024.0).unwrap(),
+        );
+        claims.lxp = lnk.as_ref().map(|_| NumericDate::from_secs(exp));
+        Claims { user_id, cid, jti, rid, iss, lnk, ip, r#fn, edg, rate, hop, head, ..claims }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_sealed_opens_here_and_in_josekit(claims in any_claims()) {
+        let ring = ring();
+        let token = seal(&claims, ring.current()).unwrap();
+        let mut scratch = Scratch::default();
+        prop_assert_eq!(&open(token.as_bytes(), &ring, now(), &mut scratch).unwrap(), &claims);
+
+        let decrypter = Dir.decrypter_from_bytes([7; 32]).unwrap();
+        let (text, header) = deserialize_compact(&token, &decrypter).unwrap();
+        prop_assert_eq!(header.key_id(), Some("k1"));
+        let theirs: Value = serde_json::from_slice(&text).unwrap();
+        prop_assert_eq!(theirs, serde_json::to_value(&claims).unwrap());
+    }
+
+    #[test]
+    fn what_josekit_seals_opens_here(claims in any_claims(), kid in proptest::option::of(Just("k1"))) {
+        let mut header = JweHeader::new();
+        header.set_content_encryption("A256GCM");
+        if let Some(kid) = kid {
+            header.set_key_id(kid);
+        }
+        let text = serde_json::to_vec(&claims).unwrap();
+        let token = serialize_compact(&text, &header, &Dir.encrypter_from_bytes([7; 32]).unwrap()).unwrap();
+        let mut scratch = Scratch::default();
+        prop_assert_eq!(open(token.as_bytes(), &ring(), now(), &mut scratch).unwrap(), claims);
+    }
+
+    #[test]
+    fn any_changed_byte_is_refused(claims in any_claims(), at in any::<prop::sample::Index>(), to in any::<u8>()) {
+        let ring = ring();
+        let mut token = seal(&claims, ring.current()).unwrap().into_bytes();
+        let at = at.index(token.len());
+        prop_assume!(token[at] != to);
+        token[at] = to;
+        prop_assert!(open(&token, &ring, now(), &mut Scratch::default()).is_err());
+    }
+
+    #[test]
+    fn any_bytes_are_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(open(&bytes, &ring(), now(), &mut Scratch::default()).is_err());
+    }
+}

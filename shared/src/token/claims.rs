@@ -38,6 +38,7 @@ impl NumericDate {
 }
 
 impl Serialize for NumericDate {
+    #[allow(clippy::cast_possible_truncation, reason = "whole and below 2^53, as checked")]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Whole seconds below 2^53 are written as integers, which every JWT library reads.
         if self.0.fract() == 0.0 && (0.0..9.0e15).contains(&self.0) {

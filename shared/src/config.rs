@@ -64,6 +64,12 @@ pub fn load<T: DeserializeOwned>(path: &Path, flags: impl Serialize) -> Result<T
     load_text(path, &text, flags)
 }
 
+/// A path of a configuration: relative ones start at the configuration file's folder, so that it means the same
+/// wherever a program is started.
+pub fn resolve(config: &Path, path: &Path) -> PathBuf {
+    config.parent().unwrap_or(Path::new("")).join(path)
+}
+
 fn load_text<T: DeserializeOwned>(path: &Path, text: &str, flags: impl Serialize) -> Result<T, ConfigError> {
     // The file alone first: this is the reading that knows lines.
     if let Err(error) = toml::from_str::<T>(text) {

@@ -1,1 +1,25 @@
+//! Clusters for tests that cross processes: real programs on free loopback ports, files whose every byte is known,
+//! and a client that sends and shows raw HTTP.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use sluice_loadtest::{Cluster, client};
+//!
+//! let cluster = Cluster::start().edges(3).file("a.bin", 10 << 20).ready()?;
+//! let answer = client::get(&cluster.download_url("a.bin"))?;
+//! cluster.content("a.bin").check(0, &answer.body)?;
+//! # Ok(()) }
+//! ```
 
+pub mod client;
+pub mod cluster;
+pub mod content;
+pub mod download;
+pub mod ports;
+pub mod process;
+pub mod settings;
+pub mod wait;
+
+pub use cluster::Cluster;
+pub use content::Content;
+pub use wait::wait_until;

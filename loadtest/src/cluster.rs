@@ -1,0 +1,413 @@
+//! A coordinator and its edges over one folder of files, in a temporary folder of their own.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::thread;
+
+use anyhow::{Context, bail, ensure};
+use tempfile::TempDir;
+
+use crate::client::{self, Request};
+use crate::content::Content;
+use crate::process::{self, Process};
+use crate::settings::{self, Addresses, Settings};
+use crate::wait::wait_until;
+
+mod answers;
+
+pub use answers::{EdgeStatus, Offer, token_of};
+
+/// A running cluster. Dropping it ends its programs; its folder stays where a test fails.
+#[derive(Debug)]
+pub struct Cluster {
+    coordinator: Member,
+    edges: Vec<Member>,
+    files: Vec<(String, Content)>,
+    /// Dropped after the programs that live in it.
+    folder: Option<TempDir>,
+}
+
+/// A program of the cluster and where it listens.
+#[derive(Debug)]
+pub struct Member {
+    process: Process,
+    addresses: Addresses,
+}
+
+impl Member {
+    /// The `id` of its configuration.
+    pub fn id(&self) -> &str {
+        self.process.name()
+    }
+
+    /// `http://host:port`, for clients.
+    pub fn url(&self) -> String {
+        self.addresses.public.url()
+    }
+
+    /// `host:port`, for clients that send raw bytes.
+    pub fn address(&self) -> String {
+        self.addresses.public.address()
+    }
+
+    /// `http://host:port` of its admin port.
+    pub fn admin_url(&self) -> String {
+        self.addresses.admin.url()
+    }
+
+    /// Everything it has logged so far.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn log(&self) -> anyhow::Result<String> {
+        self.process.log()
+    }
+
+    /// The program itself, to signal it or look at it.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    fn is_ready(&mut self) -> anyhow::Result<bool> {
+        if !self.process.is_running()? {
+            bail!(
+                "{} has ended by itself; it said:\n{}",
+                self.id(),
+                self.process.log_tail()
+            );
+        }
+        // Nobody listens yet, or the answer is "not yet".
+        Ok(client::get_here(&format!("{}/readyz", self.admin_url()))
+            .is_ok_and(|answer| answer.status() == 200))
+    }
+
+    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let what = format!("{} is ready", self.id());
+        let waited = wait_until(&what, || self.is_ready());
+        waited.with_context(|| format!("{} said:\n{}", self.id(), self.process.log_tail()))
+    }
+}
+
+/// A cluster to be: say what it should have, then [`ready`](Builder::ready).
+#[derive(Debug)]
+pub struct Builder {
+    edges: usize,
+    files: Vec<(String, Content)>,
+    coordinator: Settings,
+    all_edges: Vec<Settings>,
+    one_edge: Vec<(usize, Settings)>,
+}
+
+impl Builder {
+    /// How many edges; 1 if not said. Their ids are `edge-1`, `edge-2`, …
+    pub fn edges(mut self, count: usize) -> Self {
+        self.edges = count;
+        self
+    }
+
+    /// A file of generated content beneath the root; folders are made.
+    pub fn file(mut self, file_id: &str, size: u64) -> Self {
+        self.files.push((file_id.to_owned(), Content::new(file_id, size)));
+        self
+    }
+
+    /// Changes the configuration of every edge.
+    pub fn every_edge(mut self, change: impl FnOnce(Settings) -> Settings) -> Self {
+        self.all_edges.push(change(Settings::default()));
+        self
+    }
+
+    /// Changes the configuration of one edge, counted from 0, after those of every edge.
+    pub fn edge(mut self, index: usize, change: impl FnOnce(Settings) -> Settings) -> Self {
+        self.one_edge.push((index, change(Settings::default())));
+        self
+    }
+
+    /// Changes the coordinator's configuration.
+    pub fn coordinator(mut self, change: impl FnOnce(Settings) -> Settings) -> Self {
+        self.coordinator = change(self.coordinator);
+        self
+    }
+
+    /// Starts the programs; they are ready, and the coordinator sees every edge up, when this returns.
+    ///
+    /// # Errors
+    /// A program is not built, will not start or gets not ready; the message holds the end of its log.
+    pub fn ready(self) -> anyhow::Result<Cluster> {
+        let folder = tempfile::Builder::new().prefix("sluice-").tempdir()?;
+        let root = folder.path().join(settings::ROOT);
+        fs::create_dir(&root)?;
+        for (file_id, content) in &self.files {
+            write(&root, file_id, content)?;
+        }
+        let mut cluster = self.lay_out(folder)?;
+        // The coordinator first: it makes the key file that edges want to find.
+        cluster.coordinator.process.start()?;
+        wait_until("the coordinator has made the key file", || {
+            ensure!(
+                cluster.coordinator.process.is_running()?,
+                "the coordinator has ended by itself; it said:\n{}",
+                cluster.coordinator.process.log_tail()
+            );
+            Ok(cluster.keys_path().exists())
+        })?;
+        for edge in &mut cluster.edges {
+            edge.process.start()?;
+        }
+        for edge in &mut cluster.edges {
+            edge.wait_until_ready()?;
+        }
+        cluster.coordinator.wait_until_ready()?;
+        let everyone: Vec<usize> = (0..cluster.edges.len()).collect();
+        cluster.wait_until_up(&everyone)?;
+        Ok(cluster)
+    }
+
+    /// Configurations and programs, nothing started.
+    fn lay_out(self, folder: TempDir) -> anyhow::Result<Cluster> {
+        let path = |name: &str| folder.path().join(name);
+        let member = |id: &str, binary: &str, addresses| {
+            let binary = process::binary(binary)?;
+            let process = Process::new(
+                id,
+                binary,
+                path(&format!("{id}.toml")),
+                path(&format!("{id}.log")),
+            );
+            anyhow::Ok(Member { process, addresses })
+        };
+        let coordinator = member("coordinator-1", "sluice-coordinator", Addresses::take()?)?;
+        let mut edges = Vec::new();
+        for index in 0..self.edges {
+            let edge = member(&format!("edge-{}", index + 1), "sluice-edge", Addresses::take()?)?;
+            let mut changes = self.all_edges.clone();
+            changes.extend(
+                self.one_edge
+                    .iter()
+                    .filter(|(at, _)| *at == index)
+                    .map(|(_, change)| change.clone()),
+            );
+            let config = settings::edge(edge.id(), &edge.addresses, &coordinator.addresses);
+            Settings::together(changes).write(config, &path(&format!("{}.toml", edge.id())))?;
+            edges.push(edge);
+        }
+        let listed = edges.iter().map(|edge| (edge.id(), &edge.addresses));
+        let config = settings::coordinator(&coordinator.addresses, listed);
+        self.coordinator.write(config, &path("coordinator-1.toml"))?;
+        Ok(Cluster {
+            coordinator,
+            edges,
+            files: self.files,
+            folder: Some(folder),
+        })
+    }
+}
+
+impl Cluster {
+    /// A cluster to be.
+    pub fn start() -> Builder {
+        Builder {
+            edges: 1,
+            files: Vec::new(),
+            coordinator: Settings::default(),
+            all_edges: Vec::new(),
+            one_edge: Vec::new(),
+        }
+    }
+
+    pub fn coordinator(&mut self) -> &mut Member {
+        &mut self.coordinator
+    }
+
+    /// An edge, counted from 0.
+    pub fn edge(&mut self, index: usize) -> &mut Member {
+        &mut self.edges[index]
+    }
+
+    pub fn edges(&self) -> &[Member] {
+        &self.edges
+    }
+
+    /// The place of the edge with this id.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn edge_index(&self, id: &str) -> anyhow::Result<usize> {
+        let found = self.edges.iter().position(|edge| edge.id() == id);
+        found.with_context(|| format!("no edge has the id {id:?}"))
+    }
+
+    /// The folder that holds configurations, logs, keys and the root.
+    pub fn folder(&self) -> &Path {
+        self.folder
+            .as_ref()
+            .expect("the folder is there until the cluster is dropped")
+            .path()
+    }
+
+    /// The folder of the files.
+    pub fn root(&self) -> PathBuf {
+        self.folder().join(settings::ROOT)
+    }
+
+    pub fn keys_path(&self) -> PathBuf {
+        self.folder().join(settings::KEYS)
+    }
+
+    /// The token that the admin API wants.
+    ///
+    /// # Errors
+    /// The coordinator has made none.
+    pub fn admin_token(&self) -> anyhow::Result<String> {
+        let path = self.folder().join(settings::ADMIN_TOKENS);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let token = text.lines().next().and_then(|line| line.split_once(':'));
+        Ok(token
+            .context("the first line is not name:token")?
+            .1
+            .trim()
+            .to_owned())
+    }
+
+    /// The coordinator's URL of a file, which redirects to an edge. The id must need no escapes.
+    pub fn download_url(&self, file_id: &str) -> String {
+        format!("{}/download/{file_id}?user_id=tester", self.coordinator.url())
+    }
+
+    /// What the files that the cluster was started with should hold.
+    ///
+    /// # Panics
+    /// It was started without such a file.
+    pub fn content(&self, file_id: &str) -> &Content {
+        let found = self.files.iter().find(|(known, _)| known == file_id);
+        &found.expect("the cluster was started with the file").1
+    }
+
+    /// Asks the coordinator for a download.
+    ///
+    /// # Errors
+    /// It does not answer with one.
+    pub fn request_download(&self, file_id: &str) -> anyhow::Result<Offer> {
+        let url = format!(
+            "{}/api/request-download?file_id={file_id}&user_id=tester",
+            self.coordinator.url()
+        );
+        Offer::parse(&client::get_here(&url)?)
+    }
+
+    /// How the coordinator sees the edges.
+    ///
+    /// # Errors
+    /// It does not tell.
+    pub fn edge_statuses(&self) -> anyhow::Result<Vec<EdgeStatus>> {
+        let url = format!("{}/admin/v1/edges", self.coordinator.admin_url());
+        let bearer = format!("Bearer {}", self.admin_token()?);
+        let answer = Request::new("GET", &url).field("Authorization", &bearer).send()?;
+        ensure!(
+            answer.status() == 200,
+            "{url}: {} {}",
+            answer.status(),
+            answer.text()
+        );
+        EdgeStatus::parse_list(&answer.json()?)
+    }
+
+    /// Waits until the coordinator sees exactly these edges up.
+    ///
+    /// # Errors
+    /// It does not come to see it.
+    pub fn wait_until_up(&self, indices: &[usize]) -> anyhow::Result<()> {
+        let mut wanted: Vec<&str> = indices.iter().map(|index| self.edges[*index].id()).collect();
+        wanted.sort_unstable();
+        wait_until(
+            &format!("the coordinator sees {wanted:?} up, and no other"),
+            || {
+                let statuses = self.edge_statuses()?;
+                let mut up: Vec<&str> = statuses
+                    .iter()
+                    .filter(|edge| edge.up)
+                    .map(|edge| edge.id.as_str())
+                    .collect();
+                up.sort_unstable();
+                Ok(up == wanted)
+            },
+        )
+    }
+
+    /// SIGKILL to an edge. The coordinator learns of it by itself.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&mut self, edge: usize) -> anyhow::Result<()> {
+        self.edges[edge].process.kill()
+    }
+
+    /// SIGTERM to an edge, and waits for its end.
+    ///
+    /// # Errors
+    /// It does not run, or does not end in time.
+    pub fn terminate(&mut self, edge: usize) -> anyhow::Result<ExitStatus> {
+        self.edges[edge].process.terminate()
+    }
+
+    /// Starts an edge again, ending it first where it runs, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not end, or does not get ready.
+    pub fn restart(&mut self, edge: usize) -> anyhow::Result<()> {
+        let edge = &mut self.edges[edge];
+        if edge.process.is_running()? {
+            edge.process.terminate()?;
+        }
+        edge.process.start()?;
+        edge.wait_until_ready()
+    }
+
+    /// Writes a file beneath the root, under a temporary name first, as publishers should.
+    ///
+    /// # Errors
+    /// The root cannot be written.
+    pub fn publish(&self, file_id: &str, content: &Content) -> anyhow::Result<()> {
+        write(&self.root(), file_id, content)
+    }
+
+    /// Name and log of every program.
+    ///
+    /// # Errors
+    /// A log cannot be read.
+    pub fn logs(&self) -> anyhow::Result<Vec<(&str, String)>> {
+        let members = self.edges.iter().chain([&self.coordinator]);
+        members.map(|member| Ok((member.id(), member.log()?))).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if thread::panicking()
+            && let Some(folder) = self.folder.take()
+        {
+            let kept = folder.keep();
+            let mut out = io::stderr().lock();
+            let _ = writeln!(out, "the cluster's folder is kept: {}", kept.display());
+            for member in self.edges.iter().chain([&self.coordinator]) {
+                let _ = writeln!(
+                    out,
+                    "--- end of {}'s log\n{}",
+                    member.id(),
+                    member.process.log_tail()
+                );
+            }
+        }
+    }
+}
+
+fn write(root: &Path, file_id: &str, content: &Content) -> anyhow::Result<()> {
+    let path = root.join(file_id);
+    let folder = path.parent().context("a file id has a folder beneath the root")?;
+    fs::create_dir_all(folder)?;
+    let unfinished = folder.join(".unfinished");
+    content.write(&unfinished)?;
+    fs::rename(&unfinished, &path).with_context(|| format!("cannot publish {file_id}"))
+}

@@ -1,0 +1,181 @@
+//! One program of a cluster: started, its output kept in a file, ended by its own process id and no other way.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::{env, io};
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::wait_until;
+
+/// A program with its configuration; it may be running or not.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    binary: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// A program that is not started yet. Its output goes to `log`, every start's after the one before.
+    pub fn new(name: &str, binary: PathBuf, config: PathBuf, log: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            binary,
+            config,
+            log,
+            child: None,
+        }
+    }
+
+    /// Starts it, or starts it again. Configuration variables of the caller's own environment are kept from it.
+    ///
+    /// # Errors
+    /// It runs already, or the system will not run it.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        if self.is_running()? {
+            bail!("{} runs already", self.name);
+        }
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .with_context(|| format!("cannot open {}", self.log.display()))?;
+        let mut command = Command::new(&self.binary);
+        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SLUICE_")) {
+            command.env_remove(name);
+        }
+        let child = command
+            .arg("--config")
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.binary.display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id while it runs, and until its end was noticed.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// # Errors
+    /// The system does not tell.
+    pub fn is_running(&mut self) -> io::Result<bool> {
+        match &mut self.child {
+            None => Ok(false),
+            Some(child) => Ok(child.try_wait()?.is_none()),
+        }
+    }
+
+    /// Everything it has written so far.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn log(&self) -> anyhow::Result<String> {
+        let bytes = match fs::read(&self.log) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other.with_context(|| format!("cannot read {}", self.log.display()))?,
+        };
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// SIGKILL, and waits for its end.
+    ///
+    /// # Errors
+    /// It does not run, or cannot be killed.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::KILL)?;
+        self.wait().map(drop)
+    }
+
+    /// SIGTERM, and waits for its end.
+    ///
+    /// # Errors
+    /// It does not run, or does not end in time.
+    pub fn terminate(&mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        self.wait()
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
+        // Asked first: a child whose end was noticed has no process id any more that would be ours.
+        if !self.is_running()? {
+            bail!("{} does not run", self.name);
+        }
+        let pid = self.pid().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let pid = pid.with_context(|| format!("{} has no process id", self.name))?;
+        kill_process(pid, signal).with_context(|| format!("cannot signal {}", self.name))
+    }
+
+    /// Waits for its end, whoever asked for it.
+    ///
+    /// # Errors
+    /// It was never started, or does not end in time.
+    pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
+        let child = self
+            .child
+            .as_mut()
+            .with_context(|| format!("{} does not run", self.name))?;
+        let mut ended = None;
+        wait_until(&format!("{} ends", self.name), || {
+            ended = child.try_wait()?;
+            Ok(ended.is_some())
+        })?;
+        self.child = None;
+        ended.context("the program ended")
+    }
+
+    /// The end of the log, for messages.
+    pub fn log_tail(&self) -> String {
+        const LINES: usize = 20;
+        let log = self.log().unwrap_or_else(|error| error.to_string());
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // Fails only where it has ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A program of this workspace, built into the folder that the running test came from.
+///
+/// # Errors
+/// It is not there.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let test = env::current_exe().context("the running program has no path")?;
+    // target/PROFILE/program, target/PROFILE/deps/test-HASH
+    let folders = test.ancestors().skip(1).take(2);
+    let found = folders
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file());
+    found.with_context(|| {
+        let profile = test.parent().unwrap_or(Path::new("target"));
+        format!(
+            "{name} is not built beside {}; run: cargo build --workspace --bins",
+            profile.display()
+        )
+    })
+}

@@ -1,0 +1,42 @@
+# What can be done with a checkout. Every target installs what it needs where that is missing, and says so.
+
+.PHONY: help demo test lint bench compare audit
+
+help:
+	@echo 'make demo     build, start a coordinator and three edges, download through them; ARGS=--once ends after the checks'
+	@echo 'make test     everything that must pass: tests, documentation tests, clippy, formatting'
+	@echo 'make lint     clippy and formatting only'
+	@echo 'make bench    micro-benchmarks'
+	@echo 'make compare  side by side with nginx; ARGS="--rounds 5" and others, see ARGS=--help'
+	@echo 'make audit    licences, sources and known faults of everything that is linked in'
+
+demo:
+	deploy/needs.sh build demo
+	cargo build --locked --release -p sluice-coordinator -p sluice-edge-node --bins
+	deploy/demo.sh $(ARGS)
+
+# Tests that cross processes run the programs from the target folder, so those are built first.
+test:
+	deploy/needs.sh build test
+	cargo build --locked --workspace --bins
+	cargo test --locked --workspace --doc
+	cargo nextest run --locked --workspace
+	$(MAKE) --no-print-directory lint
+
+lint:
+	deploy/needs.sh build
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo fmt --all --check
+
+bench:
+	deploy/needs.sh build
+	cargo bench --locked -p sluice-benches
+
+compare:
+	deploy/needs.sh build compare
+	cargo build --locked --release -p sluice-edge-node --bins
+	cargo run --locked --release -p sluice-benches --bin compare -- --out target/compare.json $(ARGS)
+
+audit:
+	deploy/needs.sh build audit
+	deploy/audit.sh

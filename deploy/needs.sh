@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Installs what building, testing, comparing or auditing needs, and only what is missing; says so before it does.
+# Works as root or with sudo on Debian and its relatives; elsewhere it names what to install.
+#
+#   deploy/needs.sh build|demo|test|compare|audit ...
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+target=${CARGO_TARGET_DIR:-target}
+packages=()
+
+say() { printf '%s\n' "$*" >&2; }
+has() { command -v "$1" >/dev/null 2>&1; }
+# program, Debian package
+want() { has "$1" || packages+=("$2"); }
+
+for use in "$@"; do
+    case $use in
+    build)
+        if ! has cargo; then
+            say "The Rust toolchain is missing (cargo). Install it first: https://rustup.rs"
+            exit 1
+        fi
+        want cc gcc
+        want pkg-config pkg-config
+        # josekit links OpenSSL.
+        if ! pkg-config --exists openssl 2>/dev/null; then packages+=(libssl-dev); fi
+        ;;
+    demo)
+        want curl curl
+        ;;
+    test)
+        want curl curl
+        want wget wget
+        want aria2c aria2
+        want python3 python3
+        python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+        ;;
+    compare)
+        want wrk wrk
+        # Any of Debian's nginx flavours has secure_link.
+        if ! has nginx && [ ! -x /usr/sbin/nginx ]; then packages+=(nginx-light); fi
+        want taskset util-linux
+        ;;
+    audit) ;;
+    *)
+        say "usage: deploy/needs.sh build|demo|test|compare|audit ..."
+        exit 2
+        ;;
+    esac
+done
+
+if [ ${#packages[@]} -gt 0 ]; then
+    as_root=()
+    if [ "$(id -u)" -ne 0 ]; then as_root=(sudo); fi
+    if ! has apt-get || { [ ${#as_root[@]} -gt 0 ] && ! has sudo; }; then
+        say "Please install these (Debian's names), then try again: ${packages[*]}"
+        exit 1
+    fi
+    say "Installing with apt-get: ${packages[*]}"
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q >&2
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -q --no-install-recommends "${packages[@]}" >&2
+    hash -r
+fi
+
+# A tool that cargo compiles, where it is missing: takes some minutes once.
+cargo_tool() {
+    has "$1" && return
+    say "Installing with cargo install --locked: $1 (compiles for some minutes)"
+    cargo install --locked "$1"
+}
+
+# Python libraries that tests compare tokens with, in a folder of their own.
+python_environment() {
+    local venv=$target/test-venv wanted=loadtest/tests/python/requirements.txt
+    if cmp -s "$wanted" "$venv/installed.txt"; then return; fi
+    say "Installing with pip into $venv: $(tr '\n' ' ' <"$wanted")"
+    rm -rf "$venv"
+    mkdir -p "$target"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
+    cp "$wanted" "$venv/installed.txt"
+}
+
+for use in "$@"; do
+    case $use in
+    test)
+        cargo_tool cargo-nextest
+        python_environment
+        ;;
+    audit) cargo_tool cargo-deny ;;
+    esac
+done

@@ -37,12 +37,13 @@ stop() {
     local name
     for name in "${!pids[@]}"; do kill -TERM "${pids[$name]}" 2>/dev/null || true; done
     # What has not drained in two seconds is killed.
-    for _ in $(seq 20); do
-        [ -n "$(jobs -pr)" ] || break
-        sleep 0.1
+    for name in "${!pids[@]}"; do
+        for _ in $(seq 20); do
+            kill -0 "${pids[$name]}" 2>/dev/null || continue 2
+            sleep 0.1
+        done
+        kill -KILL "${pids[$name]}" 2>/dev/null || true
     done
-    for name in "${!pids[@]}"; do kill -KILL "${pids[$name]}" 2>/dev/null || true; done
-    wait 2>/dev/null || true
     rm -rf "$folder"
 }
 trap stop EXIT
@@ -62,7 +63,7 @@ start() {
     "$programs/$2" --config "$folder/$1.toml" >>"$folder/$1.log" 2>&1 &
     pids[$1]=$!
     # Its end is told by us, not by the shell.
-    disown -h "${pids[$1]}"
+    disown "${pids[$1]}"
 }
 
 # what, seconds, command...: until the command succeeds
@@ -220,4 +221,7 @@ END
 for n in 1 2 3; do echo "  edge-$n       http://127.0.0.1:${edge_admin_ports[n]}/metrics"; done
 echo "Files, configuration and logs: $folder (removed at the end)"
 echo "Stop with Ctrl-C."
-while :; do sleep 3600 & wait $!; done
+# A signal ends a wait at once; a sleep in the foreground would be waited for.
+sleep infinity &
+pids[sleep]=$!
+wait "${pids[sleep]}"

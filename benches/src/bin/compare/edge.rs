@@ -1,0 +1,84 @@
+//! An edge with one worker, its admin port on, asked with real tokens: sealed as a coordinator seals them.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use sluice_loadtest::ports::Port;
+use sluice_shared::file_id::FileId;
+use sluice_shared::keys::KeyFile;
+use sluice_shared::token::{Claims, NumericDate, random_id, seal};
+
+use crate::server::Server;
+
+const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
+const COORDINATOR: &str = "http://127.0.0.1:8080";
+
+pub(crate) fn start(folder: &Path, root: &Path, program: &Path) -> anyhow::Result<Server> {
+    let own = folder.join("edge");
+    fs::create_dir(&own)?;
+    let keys = KeyFile::load_or_create(&own.join("keys.jwks.json"))?;
+    let (port, admin) = (Port::take()?, Port::take()?);
+    let config = own.join("edge.toml");
+    fs::write(&config, configuration(root, &port, &admin))?;
+    let command = [
+        program.to_str().context("the edge's path is text")?,
+        "--config",
+        config.to_str().context("the folder's name is text")?,
+    ];
+    // The admin port's number stays taken for as long as links are signed.
+    let sign = move |file: &str| {
+        let _taken = &admin;
+        sign(file, &keys)
+    };
+    Server::start(
+        "sluice-edge",
+        &command,
+        port,
+        Box::new(sign),
+        folder.join("edge.log"),
+    )
+}
+
+fn configuration(root: &Path, port: &Port, admin: &Port) -> String {
+    let (listen, admin_listen, url, root) = (port.address(), admin.address(), port.url(), root.display());
+    format!(
+        r#"id = "edge-1"
+listen = "{listen}"
+admin_listen = "{admin_listen}"
+advertise_url = "{url}"
+root = "{root}"
+zone = "a"
+threads = 1
+coordinator_urls = ["{COORDINATOR}"]
+
+[cache]
+size = "512MiB"
+
+[keys]
+source = "file"
+path = "keys.jwks.json"
+
+[registry]
+source = "static"
+"#
+    )
+}
+
+fn sign(file: &str, keys: &Arc<KeyFile>) -> anyhow::Result<String> {
+    let now = SystemTime::now();
+    let date = NumericDate::from_system_time;
+    let claims = Claims {
+        user_id: Some("user-4711".into()),
+        iat: Some(date(now)),
+        jti: Some(random_id().into()),
+        rid: Some(random_id().into()),
+        iss: Some(COORDINATOR.into()),
+        edg: Some("edge-1".into()),
+        ..Claims::new(FileId::parse(file)?, date(now + TOKEN_TTL))
+    };
+    let token = seal(&claims, keys.ring().load().current())?;
+    Ok(format!("/download?token={token}"))
+}

@@ -1,0 +1,118 @@
+//! nginx as a careful operator would set it up for the same job: one worker, `sendfile`, signed expiring links
+//! (`secure_link`), the same kind of header fields, no access log.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use md5::{Digest, Md5};
+use sluice_loadtest::ports::Port;
+
+use crate::server::Server;
+
+const SECRET: &str = "a secret of the comparison";
+const LINK_TTL: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether nginx keeps open descriptors, and looks at each file once a second, as the edge does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileCache {
+    Off,
+    On,
+}
+
+/// Where the program is; Debian puts it outside users' `PATH`.
+pub(crate) fn program() -> PathBuf {
+    let debian = Path::new("/usr/sbin/nginx");
+    if debian.exists() {
+        debian.to_owned()
+    } else {
+        PathBuf::from("nginx")
+    }
+}
+
+pub(crate) fn start(folder: &Path, root: &Path, cache: FileCache) -> anyhow::Result<Server> {
+    let (name, short) = match cache {
+        FileCache::Off => ("nginx", "nginx"),
+        FileCache::On => ("nginx + open_file_cache", "nginx-cache"),
+    };
+    let own = folder.join(short);
+    fs::create_dir(&own)?;
+    let port = Port::take()?;
+    let config = own.join("nginx.conf");
+    fs::write(&config, configuration(&own, root, &port, cache))?;
+    let program = program();
+    let own = own.to_str().context("the folder's name is text")?;
+    let command = [
+        program.to_str().context("nginx's path is text")?,
+        "-p",
+        own,
+        "-c",
+        "nginx.conf",
+    ];
+    let sign = Box::new(|file: &str| sign(file, SystemTime::now() + LINK_TTL));
+    let log = folder.join(format!("{short}.log"));
+    Ok(Server::start(name, &command, port, sign, log)?.with_worker())
+}
+
+fn configuration(own: &Path, root: &Path, port: &Port, cache: FileCache) -> String {
+    let (own, root, address) = (own.display(), root.display(), port.address());
+    // The folder is private to its owner, which a worker of another user could not enter.
+    let user = if fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0) {
+        "user root;"
+    } else {
+        ""
+    };
+    let cache = match cache {
+        FileCache::Off => "",
+        FileCache::On => "open_file_cache max=10000 inactive=60s; open_file_cache_valid 1s;",
+    };
+    format!(
+        r#"{user}
+daemon off;
+worker_processes 1;
+pid {own}/nginx.pid;
+error_log stderr;
+events {{
+    worker_connections 4096;
+}}
+http {{
+    access_log off;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_requests 1000000000;
+    default_type application/octet-stream;
+    client_body_temp_path {own}/body;
+    proxy_temp_path {own}/proxy;
+    fastcgi_temp_path {own}/fastcgi;
+    uwsgi_temp_path {own}/uwsgi;
+    scgi_temp_path {own}/scgi;
+    {cache}
+    server {{
+        listen {address};
+        root {root};
+        location / {{
+            secure_link $arg_md5,$arg_expires;
+            secure_link_md5 "$secure_link_expires$uri {SECRET}";
+            if ($secure_link = "") {{ return 403; }}
+            if ($secure_link = "0") {{ return 410; }}
+            add_header Content-Disposition attachment;
+            add_header Cache-Control private;
+            add_header X-Content-Type-Options nosniff;
+            add_header Referrer-Policy no-referrer;
+        }}
+    }}
+}}
+"#
+    )
+}
+
+/// The target of a link in the manner of nginx's own documentation of `secure_link_md5`.
+fn sign(file: &str, expires: SystemTime) -> anyhow::Result<String> {
+    let expires = expires.duration_since(UNIX_EPOCH)?.as_secs();
+    let digest = Md5::digest(format!("{expires}/{file} {SECRET}"));
+    let md5 = URL_SAFE_NO_PAD.encode(digest);
+    Ok(format!("/{file}?expires={expires}&md5={md5}"))
+}

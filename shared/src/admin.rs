@@ -37,14 +37,24 @@ pub fn router(
     pages: Router,
 ) -> Router {
     let hosts: Arc<[String]> = admin_hosts.into();
-    let pages = pages.layer(middleware::from_fn_with_state(hosts, check_host));
+    let pages = pages
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(hosts, check_host));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
         .with_state(Admin { probed, metrics })
+        .method_not_allowed_fallback(method_not_allowed)
         .merge(pages)
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "No such page on the admin port") })
+}
+
+async fn method_not_allowed() -> Response {
+    problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "The method is not one of those in Allow",
+    )
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {

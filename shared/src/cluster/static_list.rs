@@ -9,6 +9,7 @@ use super::{EdgeId, EdgeList, EdgeRecord, Registry};
 #[error("two edges have the id '{0}'")]
 pub struct SharedEdgeId(pub EdgeId);
 
+#[derive(Debug)]
 pub struct StaticList(watch::Sender<EdgeList>);
 
 impl StaticList {

@@ -1,0 +1,70 @@
+//! The program's edge to the world: arguments in, one sentence and an exit code out. Everything else is the library's.
+
+#![forbid(unsafe_code)]
+
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use clap::Parser;
+use sluice_coordinator::config::Config;
+use sluice_coordinator::service;
+use sluice_shared::telemetry;
+
+/// Sluice's coordinator: decides who may fetch what, and sends each client to the best edge.
+#[derive(Parser)]
+#[command(name = "sluice-coordinator", version)]
+struct Arguments {
+    /// The configuration, TOML.
+    #[arg(long, value_name = "FILE", env = "SLUICE_CONFIG")]
+    config: PathBuf,
+    /// Check the configuration and the files it names, then exit; nothing is made and nothing is listened on.
+    #[arg(long)]
+    check: bool,
+}
+
+/// For blocking work that is still under way at the end: name resolution, the build of a ring.
+const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let config = Config::load(&arguments.config)?;
+    let _logs = telemetry::start_logs(&config.log_filter)?;
+    if arguments.check {
+        service::check(&config)?;
+        confirm("configuration is valid");
+        return Ok(());
+    }
+    let metrics = telemetry::start_metrics()?;
+    // Two at least: one call that computes must not hold up every other.
+    let workers = thread::available_parallelism().map_or(2, NonZero::get).max(2);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()?;
+    let ended = runtime.block_on(service::run(config, metrics));
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
+    Ok(ended?)
+}
+
+#[allow(clippy::print_stderr, reason = "the one line that says why the program ends")]
+fn complain(error: &anyhow::Error) {
+    // The errors of our modules say their cause themselves; the chain would say it twice.
+    eprintln!("sluice-coordinator: {error}");
+}
+
+#[allow(clippy::print_stdout, reason = "the one line that answers --check")]
+fn confirm(text: &str) {
+    println!("{text}");
+}

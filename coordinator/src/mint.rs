@@ -1,0 +1,173 @@
+//! What a token says and how long it is good: the policy over `shared`'s seal.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use metrics::Counter;
+use sluice_shared::cluster::EdgeId;
+use sluice_shared::file_id::FileId;
+use sluice_shared::keys::KeyFile;
+use sluice_shared::token::{Claims, NumericDate, SealError, random_id, seal};
+use sluice_shared::units::BaseUrl;
+
+use crate::authenticate::Principal;
+
+/// A sealed token: worth a file to whoever holds it, so never printed.
+pub(crate) struct Token(String);
+
+impl Token {
+    /// For URLs: base64url and dots need no escapes there.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(redacted)")
+    }
+}
+
+/// What a token is to say.
+pub(crate) struct Order<'a> {
+    pub(crate) file_id: &'a FileId<'a>,
+    pub(crate) user_id: Option<&'a str>,
+    pub(crate) principal: &'a Principal,
+    pub(crate) request_id: &'a str,
+    /// The edge that the caller is sent to; any other serves the token too.
+    pub(crate) edge: &'a EdgeId,
+    pub(crate) head_only: bool,
+}
+
+/// A token, and until when it is good.
+#[derive(Debug)]
+pub(crate) struct Minted {
+    pub(crate) token: Token,
+    pub(crate) expires_at: SystemTime,
+}
+
+/// Mints with whatever key is current in the key file.
+pub(crate) struct Minter {
+    pub(crate) keys: Arc<KeyFile>,
+    pub(crate) issuer: BaseUrl,
+    pub(crate) token_ttl: Duration,
+    pub(crate) minted: Counter,
+}
+
+impl Minter {
+    /// # Errors
+    /// The names in the order make the token too long.
+    pub(crate) fn mint(&self, order: &Order<'_>, now: SystemTime) -> Result<Minted, SealError> {
+        // Whole seconds: every JWT library reads them, and `expires_at` says the same as `exp`.
+        let issued_at = whole_seconds(now);
+        let expires_at = issued_at + self.token_ttl;
+        let claims = Claims {
+            user_id: order.user_id.map(Cow::Borrowed),
+            cid: order.principal.client_id.as_deref().map(Cow::Borrowed),
+            iat: Some(NumericDate::from_system_time(issued_at)),
+            jti: Some(random_id().into()),
+            rid: Some(order.request_id.into()),
+            iss: Some(self.issuer.as_str().into()),
+            edg: Some(order.edge.as_str().into()),
+            head: order.head_only,
+            ..Claims::new(order.file_id.clone(), NumericDate::from_system_time(expires_at))
+        };
+        let token = Token(seal(&claims, self.keys.ring().load().current())?);
+        self.minted.increment(1);
+        Ok(Minted { token, expires_at })
+    }
+}
+
+fn whole_seconds(time: SystemTime) -> SystemTime {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    UNIX_EPOCH + Duration::from_secs(since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_shared::token::{Scratch, open};
+
+    use super::*;
+
+    fn minter(folder: &std::path::Path) -> Minter {
+        Minter {
+            keys: KeyFile::load_or_create(&folder.join("keys.jwks.json")).unwrap(),
+            issuer: BaseUrl::parse("http://c.example").unwrap(),
+            token_ttl: Duration::from_secs(900),
+            minted: Counter::noop(),
+        }
+    }
+
+    #[test]
+    fn a_token_says_what_was_ordered_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let minter = minter(folder.path());
+        let now = UNIX_EPOCH + Duration::from_millis(1_800_000_000_999);
+        let file_id = FileId::parse("a/b.bin").unwrap();
+        let edge = EdgeId::parse("edge-1").unwrap();
+        let named = Principal {
+            client_id: Some("AK1".to_owned()),
+        };
+        for (principal, head_only) in [(Principal::ANONYMOUS, false), (named, true)] {
+            let order = Order {
+                file_id: &file_id,
+                user_id: Some("u"),
+                principal: &principal,
+                request_id: "r-1",
+                edge: &edge,
+                head_only,
+            };
+            let minted = minter.mint(&order, now).unwrap();
+            assert_eq!(minted.expires_at, UNIX_EPOCH + Duration::from_secs(1_800_000_900));
+            assert_eq!(
+                format!("{minted:?}").matches(minted.token.as_str()).count(),
+                0,
+                "Debug shows no token"
+            );
+            let mut scratch = Scratch::default();
+            let ring = minter.keys.ring().load();
+            let now = NumericDate::from_system_time(now);
+            let claims = open(minted.token.as_str().as_bytes(), &ring, now, &mut scratch).unwrap();
+            let expected = Claims {
+                user_id: Some("u".into()),
+                cid: principal.client_id.as_deref().map(Cow::Borrowed),
+                iat: Some(NumericDate::from_secs(1_800_000_000)),
+                jti: claims.jti.clone(),
+                rid: Some("r-1".into()),
+                iss: Some("http://c.example".into()),
+                edg: Some("edge-1".into()),
+                head: head_only,
+                ..Claims::new(file_id.clone(), NumericDate::from_secs(1_800_000_900))
+            };
+            assert_eq!(claims, expected);
+            assert_eq!(claims.jti.as_ref().map(|jti| jti.len()), Some(22));
+        }
+    }
+
+    #[test]
+    fn every_token_has_an_id_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let minter = minter(folder.path());
+        let order = Order {
+            file_id: &FileId::parse("a").unwrap(),
+            user_id: None,
+            principal: &Principal::ANONYMOUS,
+            request_id: "r",
+            edge: &EdgeId::parse("e").unwrap(),
+            head_only: false,
+        };
+        let mut ids = std::collections::BTreeSet::new();
+        for _ in 0..100 {
+            let minted = minter.mint(&order, SystemTime::now()).unwrap();
+            let mut scratch = Scratch::default();
+            let ring = minter.keys.ring().load();
+            let now = NumericDate::from_system_time(SystemTime::now());
+            let claims = open(minted.token.as_str().as_bytes(), &ring, now, &mut scratch).unwrap();
+            assert_eq!(claims.user_id, None);
+            ids.insert(claims.jti.unwrap().into_owned());
+        }
+        assert_eq!(ids.len(), 100);
+    }
+}

@@ -1,0 +1,200 @@
+//! The program put together: from a [`Config`] to two listeners, and to their end. It wires; it decides nothing.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+use sluice_shared::admin::{self, Probed};
+use sluice_shared::bearer::{AdminTokenError, AdminTokens};
+use sluice_shared::keys::{KeyFile, KeyFileError};
+use sluice_shared::serve::{BindError, ServeLimits, bind, serve};
+use sluice_shared::telemetry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::authenticate::Authenticator;
+use crate::config::{Config, SchemeName};
+use crate::download::Api;
+use crate::membership::Membership;
+use crate::mint::Minter;
+use crate::{admin_api, metrics, router};
+
+/// Between `/readyz` saying "draining" and the end of accepting: for load balancers that ask each second to hear it.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// Why the program cannot start. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    #[error(transparent)]
+    AdminTokens(#[from] AdminTokenError),
+    #[error("cannot use a listener or signals: {0}; raise the limit on open files (ulimit -n)")]
+    Descriptors(#[from] io::Error),
+}
+
+/// Checks the files that a configuration names, as far as they exist. Makes nothing.
+///
+/// # Errors
+/// A file that [`run`] would refuse.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    // What cannot even be looked for is reported by the attempt to read it.
+    let is_there = |path: &Path| !matches!(path.try_exists(), Ok(false));
+    if is_there(&config.key_file) {
+        KeyFile::load(&config.key_file)?;
+    }
+    if is_there(&config.admin_token_file) {
+        AdminTokens::load_or_create(&config.admin_token_file)?;
+    }
+    Ok(())
+}
+
+/// Serves until SIGTERM or SIGINT, then drains; a second signal ends at once.
+///
+/// # Errors
+/// A listener, key or token file that cannot be used; all before anything is served.
+pub async fn run(config: Config, metrics: PrometheusHandle) -> Result<(), StartError> {
+    // Listeners first: who only chose a wrong port should find no files made.
+    let api_listener = listener(bind(config.listen, "listen")?)?;
+    let admin_listener = listener(bind(config.admin_listen, "admin_listen")?)?;
+    let mut signals = Signals::new()?;
+    let keys = KeyFile::load_or_create(&config.key_file)?;
+    let tokens = AdminTokens::load_or_create(&config.admin_token_file)?;
+    metrics::describe();
+    let membership = Membership::start(&config.registry);
+    tokio::spawn(Arc::clone(&keys).follow());
+    tokio::spawn(telemetry::upkeep(metrics.clone()));
+
+    let readiness = Arc::new(Readiness {
+        membership: Arc::clone(&membership),
+        draining: AtomicBool::new(false),
+    });
+    let pages = admin_api::pages(Arc::clone(&membership), Arc::new(tokens));
+    let admin = admin::router(
+        Arc::clone(&readiness) as Arc<dyn Probed>,
+        metrics,
+        config.admin_hosts.clone(),
+        pages,
+    );
+    let api = router::api(Arc::new(Api {
+        authenticator: Authenticator::new(&config.schemes, config.public_prefixes.clone()),
+        membership,
+        minter: Minter {
+            keys,
+            issuer: config.public_url.clone(),
+            token_ttl: config.token_ttl,
+            minted: metrics::tokens_minted(),
+        },
+    }));
+    announce(&config, &api_listener, &admin_listener)?;
+    let api = Serving::start(api_listener, api);
+    let admin = Serving::start(admin_listener, admin);
+
+    signals.next().await;
+    tracing::info!("draining");
+    readiness.draining.store(true, Ordering::Release);
+    tokio::select! {
+        () = async {
+            tokio::time::sleep(DRAIN_GRACE).await;
+            api.stop().await;
+            // Last, so that probes and metrics tell of the draining to its end.
+            admin.stop().await;
+        } => tracing::info!("stopped"),
+        () = signals.next() => tracing::warn!("stopped by a second signal"),
+    }
+    Ok(())
+}
+
+fn listener(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    TcpListener::from_std(listener)
+}
+
+fn announce(config: &Config, api: &TcpListener, admin: &TcpListener) -> io::Result<()> {
+    if config.schemes.contains(&SchemeName::Open) {
+        tracing::warn!(
+            "authentication is off (auth.schemes = [\"open\"]): any caller gets links to any file"
+        );
+    }
+    tracing::info!(
+        id = config.id,
+        version = env!("CARGO_PKG_VERSION"),
+        listen = %api.local_addr()?,
+        admin_listen = %admin.local_addr()?,
+        "listening"
+    );
+    Ok(())
+}
+
+/// A listener being served, and how to end it.
+struct Serving {
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Serving {
+    fn start(listener: TcpListener, router: Router) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(serve(listener, router, ServeLimits::default(), shutdown));
+        Self { stop, task }
+    }
+
+    /// Accepts no more, and lets calls under way finish.
+    async fn stop(self) {
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+/// SIGTERM and SIGINT, which mean the same.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// What `/readyz` and `/metrics` ask.
+struct Readiness {
+    membership: Arc<Membership>,
+    draining: AtomicBool,
+}
+
+impl Probed for Readiness {
+    fn unready(&self) -> Vec<&'static str> {
+        let reasons = [
+            (self.draining.load(Ordering::Acquire), "draining"),
+            (!self.membership.is_settled(), "first probes not done"),
+            (self.membership.snapshot().edges().is_empty(), "no live edge"),
+        ];
+        let applies = |(applies, reason): (bool, &'static str)| applies.then_some(reason);
+        reasons.into_iter().filter_map(applies).collect()
+    }
+
+    fn gather(&self) {
+        metrics::gather(&self.membership.statuses());
+    }
+}

@@ -7,6 +7,8 @@ use std::process::ExitStatus;
 use std::thread;
 
 use anyhow::{Context, bail, ensure};
+use sluice_shared::keys::KeyFile;
+use sluice_shared::token::{self, Claims};
 use tempfile::TempDir;
 
 use crate::client::{self, Request};
@@ -254,6 +256,15 @@ impl Cluster {
 
     pub fn keys_path(&self) -> PathBuf {
         self.folder().join(settings::KEYS)
+    }
+
+    /// Seals claims with the cluster's own key, for tokens that its coordinator would not mint.
+    ///
+    /// # Errors
+    /// The key file cannot be read, or the token would be too long.
+    pub fn seal(&self, claims: &Claims<'_>) -> anyhow::Result<String> {
+        let keys = KeyFile::load(&self.keys_path())?;
+        Ok(token::seal(claims, keys.ring().load().current())?)
     }
 
     /// The token that the admin API wants.

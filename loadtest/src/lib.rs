@@ -18,6 +18,7 @@ pub mod download;
 pub mod ports;
 pub mod process;
 pub mod settings;
+pub mod tool;
 pub mod wait;
 
 pub use cluster::Cluster;

@@ -1,12 +1,13 @@
 //! One program of a cluster: started, its output kept in a file, ended by its own process id and no other way.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::{env, io};
 
-use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, bail, ensure};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 
 use crate::wait::wait_until;
 
@@ -160,22 +161,31 @@ impl Drop for Process {
     }
 }
 
-/// A program of this workspace, built into the folder that the running test came from.
+/// A program of this workspace, built into the folder that the running program came from.
 ///
 /// # Errors
 /// It is not there.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    let test = env::current_exe().context("the running program has no path")?;
-    // target/PROFILE/program, target/PROFILE/deps/test-HASH
-    let folders = test.ancestors().skip(1).take(2);
-    let found = folders
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file());
-    found.with_context(|| {
-        let profile = test.parent().unwrap_or(Path::new("target"));
-        format!(
-            "{name} is not built beside {}; run: cargo build --workspace --bins",
-            profile.display()
-        )
-    })
+    let folder = profile_folder()?;
+    let path = folder.join(name);
+    ensure!(
+        path.is_file(),
+        "{} is not built; run: cargo build --workspace --bins",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// `target/PROFILE`, where the running program (`target/PROFILE/program`, or `target/PROFILE/deps/test-HASH`) is from.
+///
+/// # Errors
+/// The running program does not know where it is.
+pub fn profile_folder() -> anyhow::Result<PathBuf> {
+    let own = env::current_exe().context("the running program has no path")?;
+    let folder = own.parent().context("a program lies in a folder")?;
+    let profile = match folder.file_name() {
+        Some(name) if name == "deps" => folder.parent().context("deps lies in the profile's folder")?,
+        _ => folder,
+    };
+    Ok(profile.to_owned())
 }

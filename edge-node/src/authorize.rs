@@ -1,0 +1,66 @@
+//! RequestHead → Grant: the token is opened, and its bindings are held against the request.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use sluice_shared::client_net::ClientNet;
+use sluice_shared::file_id::FileId;
+use sluice_shared::keys::KeyRing;
+use sluice_shared::token::{NumericDate, Scratch, TokenError, open};
+
+use crate::request::{Method, RequestHead, TokenParameter};
+
+/// Leave to fetch one file by this request. There is no other way to make one than [`authorize`].
+#[derive(Debug)]
+pub(crate) struct Grant<'s> {
+    pub(crate) file_id: FileId<'s>,
+    pub(crate) save_as: Option<Cow<'s, str>>,
+}
+
+/// Why a request is granted nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AuthorizeError {
+    #[error("no token")]
+    NoToken,
+    #[error("token given twice")]
+    TwoTokens,
+    #[error("token refused: {0}")]
+    Token(#[from] TokenError),
+    #[error("bound to another address")]
+    Address,
+    #[error("good for HEAD only")]
+    HeadOnly,
+}
+
+/// Opens the request's token.
+///
+/// # Errors
+/// It is missing, repeated, refused, bound to another address, or a HEAD token on a GET.
+pub(crate) fn authorize<'s>(
+    head: &RequestHead<'_>,
+    client: IpAddr,
+    keys: &KeyRing,
+    now: NumericDate,
+    scratch: &'s mut Scratch,
+) -> Result<Grant<'s>, AuthorizeError> {
+    let token = match head.token() {
+        TokenParameter::Given(token) => token,
+        TokenParameter::Missing => return Err(AuthorizeError::NoToken),
+        TokenParameter::Repeated => return Err(AuthorizeError::TwoTokens),
+    };
+    let claims = open(&token, keys, now, scratch)?;
+    if let Some(bound) = &claims.ip {
+        // A binding that cannot be read binds to nobody.
+        let net = ClientNet::parse(bound).ok_or(TokenError::Claims)?;
+        if !net.contains(client) {
+            return Err(AuthorizeError::Address);
+        }
+    }
+    if claims.head && head.method != Method::Head {
+        return Err(AuthorizeError::HeadOnly);
+    }
+    Ok(Grant {
+        file_id: claims.file_id,
+        save_as: claims.r#fn,
+    })
+}

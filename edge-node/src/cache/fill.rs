@@ -1,0 +1,147 @@
+//! Filling windows: single-flight per (version, window). A fill belongs to the cache: whoever asked first may go, the
+//! fill goes on, and a failure goes to all who wait and is not kept.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Cache;
+use super::index::Reservation;
+use super::object::{Object, Pin};
+use crate::store::{Store, Verdict};
+use crate::uring::{read, statx};
+
+/// How a fill ended, once it has; with the window pinned for those who waited.
+pub(super) type FillWatch = watch::Receiver<Option<Result<Arc<Pin>, FillError>>>;
+
+/// Why a window is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FillError {
+    #[error("the store has another version of the file")]
+    Superseded,
+    #[error("the store failed: {}", io::Error::from_raw_os_error(*.0))]
+    Storage(i32),
+    #[error("the store did not answer in time")]
+    Timeout,
+}
+
+impl Cache {
+    /// Begins to fill a window that is absent.
+    pub(crate) fn prefetch(self: &Arc<Self>, object: &Arc<Object>, window: u32) {
+        if !object.windowed().window(window).is_present() {
+            self.join_fill(object, window);
+        }
+    }
+
+    /// Pins a window, filling it if need be. The flag says whether it was there already.
+    ///
+    /// # Errors
+    /// The fill failed, or did not end within `patience`.
+    pub(crate) async fn window(
+        self: &Arc<Self>,
+        object: &Arc<Object>,
+        window: u32,
+        patience: Duration,
+    ) -> Result<(Arc<Pin>, bool), FillError> {
+        if let Some(pin) = object.pin(window) {
+            return Ok((Arc::new(pin), true));
+        }
+        let waiting = async {
+            loop {
+                if let Some(mut watch) = self.join_fill(object, window) {
+                    // Ends without a value only if the fill's task is gone: a worker is ending.
+                    let ended = watch.wait_for(Option::is_some).await.map(|value| value.clone());
+                    return ended.ok().flatten().unwrap_or(Err(FillError::Timeout));
+                }
+                if let Some(pin) = object.pin(window) {
+                    return Ok(Arc::new(pin));
+                }
+                // Being evicted this instant.
+                tokio::task::yield_now().await;
+            }
+        };
+        match tokio::time::timeout(patience, waiting).await {
+            Ok(pinned) => pinned.map(|pin| (pin, false)),
+            Err(_) => Err(FillError::Timeout),
+        }
+    }
+
+    /// The fill under way, or a new one; `None` where the window is present or being evicted.
+    fn join_fill(self: &Arc<Self>, object: &Arc<Object>, window: u32) -> Option<FillWatch> {
+        let windowed = object.windowed();
+        let mut fills = windowed.fills();
+        if let Some(watch) = fills.get(&window) {
+            return Some(watch.clone());
+        }
+        if !windowed.window(window).begin_fill() {
+            return None;
+        }
+        let (done, watch) = watch::channel(None);
+        fills.insert(window, watch.clone());
+        drop(fills);
+        let (cache, object) = (Arc::clone(self), Arc::clone(object));
+        tokio_uring::spawn(async move {
+            let ended = cache.fill(&object, window).await;
+            // Nobody may be waiting any more; then the window's pin is dropped with the message.
+            let _ = done.send(Some(ended));
+        });
+        Some(watch)
+    }
+
+    async fn fill(&self, object: &Arc<Object>, window: u32) -> Result<Arc<Pin>, FillError> {
+        let fetched = self.fetch(object, window).await;
+        let windowed = object.windowed();
+        let ended = match fetched {
+            Ok(reservation) => {
+                windowed.window(window).publish();
+                let pin = Arc::new(object.take_pin(window));
+                reservation.commit(object, Some(window), object.fingerprint(Some(window)));
+                self.counters.fills.add(1);
+                Ok(pin)
+            }
+            Err(error) => {
+                windowed.punch(window);
+                windowed.window(window).abandon();
+                self.counters.fill_failures.add(1);
+                Err(error)
+            }
+        };
+        windowed.fills().remove(&window);
+        ended
+    }
+
+    /// Reads one window into its memory. It counts only if the file is still the version it was opened as: that
+    /// version was asked of the store before, on this descriptor, and is asked again after.
+    async fn fetch(&self, object: &Arc<Object>, window: u32) -> Result<Reservation, FillError> {
+        let _slot = self.store.read_slot().await;
+        if object.is_superseded() {
+            return Err(FillError::Superseded);
+        }
+        let windowed = object.windowed();
+        let reservation = self.index.reserve(windowed.held_bytes(window)).await;
+        let offset = u64::from(window) * windowed.window_bytes;
+        let wanted = windowed.content_bytes(window);
+        let held = usize::try_from(windowed.held_bytes(window)).expect("a window fits memory");
+        let mapping = windowed
+            .memory
+            .map(offset, held)
+            .map_err(|error| storage_error(&error))?;
+        let (read, mapping) = read(&windowed.store, mapping, offset, wanted).await;
+        drop(mapping);
+        let after = statx(Arc::clone(&windowed.store)).await;
+        match Store::judge(object.version(), wanted, &read, &after) {
+            Verdict::Same => Ok(reservation),
+            Verdict::Another => {
+                object.supersede();
+                Err(FillError::Superseded)
+            }
+            Verdict::Failed(errno) => Err(FillError::Storage(errno)),
+        }
+    }
+}
+
+fn storage_error(error: &io::Error) -> FillError {
+    FillError::Storage(error.raw_os_error().unwrap_or(libc::EIO))
+}

@@ -1,0 +1,231 @@
+//! What the cache holds, in bytes, and what goes when it is full: S3-FIFO (Yang et al., SOSP 2023).
+//!
+//! Touched when something comes or goes, never on a hit: hits only raise a unit's own counter. No kept library fits:
+//! those that evict this well take a lock or write a shared queue on each hit, and know no pins.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use tokio::sync::Notify;
+
+use super::object::Object;
+
+/// One thing that can be evicted: a whole small body, or one window of a large file.
+pub(super) struct Unit {
+    pub(super) object: Weak<Object>,
+    /// The window, or `None` for a whole body.
+    pub(super) window: Option<u32>,
+    pub(super) bytes: u64,
+    /// Names the unit across its comings and goings.
+    pub(super) fingerprint: u64,
+}
+
+/// What trying to evict a unit came to.
+pub(super) enum Eviction {
+    Done,
+    /// Somebody is inside it.
+    Pinned,
+}
+
+pub(super) struct Index {
+    capacity: u64,
+    queues: Mutex<Queues>,
+    /// Something was released: whoever waits for room may try again.
+    released: Notify,
+}
+
+#[derive(Default)]
+struct Queues {
+    /// Bytes reserved or held.
+    held: u64,
+    small: Queue,
+    main: Queue,
+    ghosts: VecDeque<u64>,
+    ghost_set: HashSet<u64, foldhash::fast::FixedState>,
+    evictions: u64,
+}
+
+#[derive(Default)]
+struct Queue {
+    units: VecDeque<Unit>,
+    bytes: u64,
+}
+
+impl Queue {
+    fn push(&mut self, unit: Unit) {
+        self.bytes += unit.bytes;
+        self.units.push_back(unit);
+    }
+
+    fn pop(&mut self) -> Option<Unit> {
+        let unit = self.units.pop_front()?;
+        self.bytes -= unit.bytes;
+        Some(unit)
+    }
+}
+
+/// Room for something that is on its way. Dropped unused, it is given back.
+pub(super) struct Reservation {
+    index: Arc<Index>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// The reserved thing has come: it can be evicted from now on.
+    pub(super) fn commit(mut self, object: &Arc<Object>, window: Option<u32>, fingerprint: u64) {
+        let unit = Unit {
+            object: Arc::downgrade(object),
+            window,
+            bytes: self.bytes,
+            fingerprint,
+        };
+        self.bytes = 0;
+        let mut queues = self.index.lock();
+        if queues.ghost_set.remove(&fingerprint) {
+            queues.main.push(unit);
+        } else {
+            queues.small.push(unit);
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.index.release(self.bytes);
+        }
+    }
+}
+
+impl Index {
+    pub(super) fn new(capacity: u64) -> Self {
+        Self {
+            capacity,
+            queues: Mutex::default(),
+            released: Notify::new(),
+        }
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Bytes held or reserved now, and units evicted since the start.
+    pub(super) fn usage(&self) -> (u64, u64) {
+        let queues = self.lock();
+        (queues.held, queues.evictions)
+    }
+
+    /// Waits until there is room, evicting what has to go. More than the capacity never fits and is never asked for.
+    pub(super) async fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
+        assert!(bytes <= self.capacity, "a unit is smaller than the cache");
+        loop {
+            // Armed before the try, so that no release in between is missed.
+            let released = self.released.notified();
+            if let Some(reservation) = self.try_reserve(bytes) {
+                return reservation;
+            }
+            // Pins are dropped without a word (that path takes no lock): look again soon in any case.
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(20), released).await;
+        }
+    }
+
+    fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        // Objects that this may be the last to hold are dropped after the lock: their end takes it again.
+        let mut spared = Vec::new();
+        let mut victims = Vec::new();
+        let reserved = {
+            let mut queues = self.lock();
+            while queues.held + bytes > self.capacity {
+                match queues.evict_one(&mut spared) {
+                    Some(victim) => victims.push(victim),
+                    None => break,
+                }
+            }
+            let fits = queues.held + bytes <= self.capacity;
+            if fits {
+                queues.held += bytes;
+            }
+            fits
+        };
+        for (object, window) in victims {
+            object.finish_eviction(window);
+        }
+        drop(spared);
+        reserved.then(|| Reservation {
+            index: Arc::clone(self),
+            bytes,
+        })
+    }
+
+    /// Bytes that went with the object that held them.
+    pub(super) fn release(&self, bytes: u64) {
+        self.lock().held -= bytes;
+        self.released.notify_waiters();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().expect("nothing panics under this lock")
+    }
+}
+
+impl Queues {
+    /// Frees one unit. `None` after a full turn in which everything was pinned.
+    fn evict_one(&mut self, spared: &mut Vec<Arc<Object>>) -> Option<(Arc<Object>, Option<u32>)> {
+        // A unit is looked at once a use it has, at most four times, then it goes unless it is pinned.
+        let turns = (self.small.units.len() + self.main.units.len()) * 5;
+        for _ in 0..turns {
+            // The small queue is a tenth: what is used once passes through it and does not disturb the main one.
+            let from_small =
+                self.small.bytes * 10 > self.small.bytes + self.main.bytes || self.main.units.is_empty();
+            let queue = if from_small {
+                &mut self.small
+            } else {
+                &mut self.main
+            };
+            let Some(unit) = queue.pop() else { continue };
+            let Some(object) = unit.object.upgrade() else {
+                continue;
+            };
+            let frequency = object.frequency(unit.window);
+            if frequency.count() > 0 {
+                if from_small {
+                    frequency.reset();
+                } else {
+                    frequency.decrease();
+                }
+                self.main.push(unit);
+                spared.push(object);
+                continue;
+            }
+            match object.begin_eviction(unit.window) {
+                Eviction::Pinned => {
+                    self.main.push(unit);
+                    spared.push(object);
+                }
+                Eviction::Done => {
+                    self.held -= unit.bytes;
+                    self.evictions += 1;
+                    if from_small {
+                        self.remember(unit.fingerprint);
+                    }
+                    return Some((object, unit.window));
+                }
+            }
+        }
+        None
+    }
+
+    /// Keeps the names of as many units as the main queue has.
+    fn remember(&mut self, fingerprint: u64) {
+        if self.ghost_set.insert(fingerprint) {
+            self.ghosts.push_back(fingerprint);
+        }
+        while self.ghosts.len() > self.main.units.len().max(64) {
+            let Some(oldest) = self.ghosts.pop_front() else {
+                break;
+            };
+            self.ghost_set.remove(&oldest);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The process: configuration → workers, admin port, end. Everything is made here once and handed down.
+
+use std::path::Path;
+use std::process::exit;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::Context;
+use sluice_shared::keys::KeyFile;
+use sluice_shared::serve::{ServeLimits, bind, serve};
+use sluice_shared::{admin, telemetry};
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::{Status, pages};
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::drain::{Phase, drain};
+use crate::listen::listeners;
+use crate::metrics::{self, WorkerMetrics};
+use crate::resolve::{Files, FilesConfig, Resolver};
+use crate::store::{CHECK_SLOTS, Store};
+use crate::uring;
+use crate::worker::Worker;
+
+/// Descriptors that are neither connections nor files: listeners, rings, logs.
+const DESCRIPTORS_OTHER: usize = 256;
+
+/// Validates the configuration and what it names, without listening.
+///
+/// # Errors
+/// The first fault.
+pub fn check(path: &Path) -> anyhow::Result<()> {
+    let config = Config::load(path)?;
+    KeyFile::load(&config.key_path)?;
+    uring::check()?;
+    Ok(())
+}
+
+/// Runs an edge; returns only where it cannot start.
+///
+/// # Errors
+/// What keeps it from starting, with the remedy.
+pub fn run(path: &Path) -> anyhow::Result<()> {
+    let config = Config::load(path)?;
+    let logs = telemetry::start_logs(&config.log_filter)?;
+    let exporter = telemetry::start_metrics()?;
+    metrics::describe();
+    uring::check()?;
+    let key_file = KeyFile::load(&config.key_path)?;
+    let (connections_max, windowed_max) = share_out_descriptors(config.limits.connections)?;
+    let (closer, closing) = mpsc::unbounded_channel();
+    let (threads, limits) = (config.threads, config.limits);
+    let store = Store::new(
+        &config.root,
+        config.path_template.clone(),
+        config.follow_symlinks,
+        limits.storage_concurrency,
+        closer,
+    );
+    let store = Arc::new(store.with_context(|| format!("cannot open `root` {}", config.root.display()))?);
+    let cache = Arc::new(Cache::new(
+        config.cache_size,
+        config.window_bytes,
+        Arc::clone(&store),
+    ));
+    let (forgotten, forgetting): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::unbounded_channel()).unzip();
+    let files_config = FilesConfig {
+        revalidate: config.revalidate,
+        stale_limit: config.stale_limit,
+        storage_timeout: limits.storage_timeout,
+        windowed_max,
+        etag: config.etag,
+    };
+    let files = Arc::new(Files::new(files_config, store, Arc::clone(&cache), forgotten));
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let admin_listener = bind(config.admin_listen, "admin_listen")?;
+    let listeners = listeners(config.listen, threads)?;
+    tracing::info!(
+        edge = %config.id, listen = %listeners[0].local_addr()?, admin_listen = %admin_listener.local_addr()?,
+        threads, cache_bytes = config.cache_size, window_bytes = config.window_bytes, "serving"
+    );
+
+    let workers: Vec<_> = (0..threads).map(|_| Arc::new(WorkerMetrics::default())).collect();
+    let mut closing = Some(closing);
+    for ((listener, forgetting), metrics) in listeners.into_iter().zip(forgetting).zip(&workers) {
+        let (id, key_file, cache, files) = (
+            config.id.clone(),
+            Arc::clone(&key_file),
+            Arc::clone(&cache),
+            Arc::clone(&files),
+        );
+        let (metrics, phases, closing) = (Arc::clone(metrics), phases.clone(), closing.take());
+        let runtime_threads = u32::try_from(limits.storage_concurrency + CHECK_SLOTS).unwrap_or(u32::MAX);
+        thread::Builder::new().name("worker".to_owned()).spawn(move || {
+            let runtime = match uring::runtime(runtime_threads) {
+                Ok(runtime) => runtime,
+                Err(error) => {
+                    tracing::error!(%error, "a worker cannot start");
+                    exit(1);
+                }
+            };
+            runtime.block_on(async move {
+                let listener =
+                    tokio::net::TcpListener::from_std(listener).expect("a listener fits the reactor");
+                let resolver = Resolver::new(files);
+                let worker = Rc::new(Worker::new(
+                    id,
+                    limits,
+                    connections_max.div_ceil(threads),
+                    key_file,
+                    cache,
+                    resolver,
+                    metrics,
+                    phases,
+                ));
+                if let Some(closing) = closing {
+                    tokio_uring::spawn(uring::close_all(closing));
+                }
+                tokio_uring::spawn(Rc::clone(&worker).sweep());
+                let forgetting_worker = Rc::clone(&worker);
+                tokio_uring::spawn(
+                    async move { forgetting_worker.resolver.follow_forgotten(forgetting).await },
+                );
+                tokio_uring::spawn(Rc::clone(&worker).accept(listener));
+                // The process ends by `exit`: a ring is never dropped with operations in flight.
+                std::future::pending::<()>().await;
+            });
+        })?;
+    }
+
+    let status = Arc::new(Status {
+        phase: phases,
+        workers,
+        cache,
+    });
+    let router = admin::router(
+        Arc::clone(&status) as _,
+        exporter.clone(),
+        config.admin_hosts,
+        pages(Arc::clone(&status)),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let drained = runtime.block_on(async move {
+        tokio::spawn(telemetry::upkeep(exporter));
+        tokio::spawn(key_file.follow());
+        let admin_listener = tokio::net::TcpListener::from_std(admin_listener)?;
+        let limits_of_admin = ServeLimits {
+            connections_max: 256,
+            ..ServeLimits::default()
+        };
+        tokio::spawn(serve(
+            admin_listener,
+            router,
+            limits_of_admin,
+            std::future::pending(),
+        ));
+        drain(phase, limits, || status.load().connections).await
+    });
+    if let Err(error) = drained {
+        tracing::error!(%error, "the edge stops");
+        drop(logs);
+        exit(1);
+    }
+    tracing::info!("stopped");
+    drop(logs);
+    exit(0);
+}
+
+/// Raises the limit on descriptors as far as it goes, and shares it out: connections, and large files kept open, two
+/// descriptors each (the store's and the memory's). Fewer connections than configured are allowed with a warning.
+///
+/// # Errors
+/// The limit is too low for anything.
+fn share_out_descriptors(connections: usize) -> anyhow::Result<(usize, usize)> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: before.maximum,
+        maximum: before.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+    let limit = getrlimit(Resource::Nofile).current;
+    let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let usable = limit.saturating_sub(DESCRIPTORS_OTHER);
+    if usable < 512 {
+        anyhow::bail!(
+            "the limit on open files is {limit}; raise it (LimitNOFILE, ulimit -n), best to 200000"
+        );
+    }
+    let allowed = connections.min(usable / 4 * 3);
+    if allowed < connections {
+        tracing::warn!(
+            allowed,
+            configured = connections,
+            "the limit on open files ({limit}) allows fewer connections; raise it (LimitNOFILE, ulimit -n)"
+        );
+    }
+    Ok((allowed, ((usable - allowed) / 2).min(100_000)))
+}

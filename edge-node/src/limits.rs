@@ -1,0 +1,185 @@
+//! Deadlines without a timer a request: each connection writes down until when it waits, and one sweep, several times
+//! a second, ends what is late.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// How often deadlines are looked at; they are late by at most this.
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_millis(250);
+
+/// What a connection is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// The first byte of a request.
+    Idle,
+    /// The rest of a head.
+    Head,
+    /// The client to take bytes.
+    Send,
+    /// The client to close, after an answer that ended the connection.
+    Linger,
+}
+
+/// The wait is over without what it was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Late;
+
+/// One connection's deadline.
+pub(crate) struct Deadline {
+    waiting: Cell<Waiting>,
+    until: Cell<Instant>,
+    late: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Deadline {
+    /// Waits for `future`, at most until `patience` is over.
+    pub(crate) async fn bound<T>(
+        &self,
+        waiting: Waiting,
+        patience: Duration,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Late> {
+        let mut future = pin!(future);
+        let mut armed = false;
+        poll_fn(|context| {
+            if let Poll::Ready(output) = future.as_mut().poll(context) {
+                return Poll::Ready(Ok(output));
+            }
+            if !armed {
+                // Only what has to wait is timed at all.
+                armed = true;
+                self.waiting.set(waiting);
+                self.until.set(Instant::now() + patience);
+                self.late.set(false);
+            }
+            if self.late.get() {
+                return Poll::Ready(Err(Late));
+            }
+            let mut waker = self.waker.borrow_mut();
+            if !waker
+                .as_ref()
+                .is_some_and(|known| known.will_wake(context.waker()))
+            {
+                *waker = Some(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn end(&self) {
+        self.late.set(true);
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// The deadlines of one worker's connections.
+#[derive(Default)]
+pub(crate) struct Deadlines {
+    slots: RefCell<Vec<Option<Rc<Deadline>>>>,
+    free: RefCell<Vec<usize>>,
+}
+
+/// A place among the deadlines, for as long as a connection lives.
+pub(crate) struct DeadlineSlot {
+    deadlines: Rc<Deadlines>,
+    place: usize,
+    deadline: Rc<Deadline>,
+}
+
+impl Deadlines {
+    pub(crate) fn slot(self: &Rc<Self>) -> DeadlineSlot {
+        let deadline = Rc::new(Deadline {
+            waiting: Cell::new(Waiting::Send),
+            until: Cell::new(Instant::now() + Duration::from_secs(3600)),
+            late: Cell::new(false),
+            waker: RefCell::new(None),
+        });
+        let mut slots = self.slots.borrow_mut();
+        let place = self.free.borrow_mut().pop().unwrap_or(slots.len());
+        if place == slots.len() {
+            slots.push(None);
+        }
+        slots[place] = Some(Rc::clone(&deadline));
+        DeadlineSlot {
+            deadlines: Rc::clone(self),
+            place,
+            deadline,
+        }
+    }
+
+    /// Ends waits that are late, and those for a next request where there shall be none.
+    pub(crate) fn sweep(&self, now: Instant, end_idle: bool) {
+        for deadline in self.slots.borrow().iter().flatten() {
+            let unwanted = end_idle && deadline.waiting.get() == Waiting::Idle;
+            if deadline.until.get() <= now || unwanted {
+                deadline.end();
+            }
+        }
+    }
+}
+
+impl std::ops::Deref for DeadlineSlot {
+    type Target = Deadline;
+
+    fn deref(&self) -> &Deadline {
+        &self.deadline
+    }
+}
+
+impl Drop for DeadlineSlot {
+    fn drop(&mut self) {
+        self.deadlines.slots.borrow_mut()[self.place] = None;
+        self.deadlines.free.borrow_mut().push(self.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_late_waits_end() {
+        let deadlines = Rc::new(Deadlines::default());
+        let (late, patient) = (deadlines.slot(), deadlines.slot());
+        let waits = async {
+            tokio::join!(
+                late.bound(Waiting::Head, Duration::ZERO, std::future::pending::<()>()),
+                tokio::time::timeout(
+                    Duration::from_millis(50),
+                    patient.bound(
+                        Waiting::Idle,
+                        Duration::from_secs(9),
+                        std::future::pending::<()>()
+                    )
+                ),
+            )
+        };
+        let sweep = async {
+            tokio::task::yield_now().await;
+            deadlines.sweep(Instant::now(), false);
+        };
+        let ((late_ended, patient_ended), ()) = tokio::join!(waits, sweep);
+        assert_eq!(late_ended, Err(Late));
+        assert!(patient_ended.is_err(), "the patient wait went on");
+        drop((late, patient));
+        assert_eq!(deadlines.free.borrow().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_ready_is_never_late() {
+        let deadlines = Rc::new(Deadlines::default());
+        let slot = deadlines.slot();
+        assert_eq!(
+            slot.bound(Waiting::Head, Duration::ZERO, async { 7 }).await,
+            Ok(7)
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! What the edge counts. Each worker counts in memory of its own; a scrape adds them up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use sluice_shared::token::TokenError;
+
+/// A number that grows, or a level that also falls.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, amount: u64) {
+        self.0.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(&self, amount: u64) {
+        self.0.fetch_sub(amount, Ordering::Relaxed);
+    }
+
+    /// For a counter with one writer: no locked instruction.
+    pub(crate) fn add_alone(&self, amount: u64) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+    }
+
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Every status the edge answers with; a place each.
+const STATUSES: [u16; 16] = [
+    200, 206, 304, 400, 401, 403, 404, 405, 408, 412, 414, 416, 431, 500, 503, 505,
+];
+
+const TOKEN_ERRORS: [TokenError; 11] = [
+    TokenError::TooLong,
+    TokenError::Structure,
+    TokenError::Encoding,
+    TokenError::Header,
+    TokenError::Length,
+    TokenError::UnknownKey,
+    TokenError::Authentication,
+    TokenError::Claims,
+    TokenError::FileId,
+    TokenError::Expired,
+    TokenError::NotYetValid,
+];
+
+/// One worker's counts, on cache lines of their own. Only the worker writes them.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct WorkerMetrics {
+    requests: [Counter; STATUSES.len()],
+    token_failures: [Counter; TOKEN_ERRORS.len()],
+    pub(crate) body_bytes: Counter,
+    pub(crate) short_bodies: Counter,
+    pub(crate) window_hits: Counter,
+    pub(crate) window_misses: Counter,
+    pub(crate) connections_total: Counter,
+    pub(crate) connections: Counter,
+    pub(crate) transfers: Counter,
+}
+
+impl WorkerMetrics {
+    pub(crate) fn request(&self, status: u16) {
+        if let Some(place) = STATUSES.iter().position(|known| *known == status) {
+            self.requests[place].add_alone(1);
+        }
+    }
+
+    pub(crate) fn token_failure(&self, error: TokenError) {
+        if let Some(place) = TOKEN_ERRORS.iter().position(|known| *known == error) {
+            self.token_failures[place].add_alone(1);
+        }
+    }
+}
+
+/// What the process holds now, for `/load` and the scrape.
+#[derive(Debug, Clone, Copy, Default, serde::Serialize)]
+pub(crate) struct Load {
+    pub(crate) connections: u64,
+    pub(crate) transfers: u64,
+    pub(crate) cache_bytes: u64,
+    pub(crate) cache_capacity_bytes: u64,
+}
+
+/// Adds up all workers and brings the exported metrics up to date.
+pub(crate) fn export(workers: &[Arc<WorkerMetrics>], cache: &crate::cache::Cache) {
+    let sum = |count: fn(&WorkerMetrics) -> &Counter| {
+        workers.iter().map(|worker| count(worker).value()).sum::<u64>()
+    };
+    for (place, status) in STATUSES.iter().enumerate() {
+        let total = workers.iter().map(|worker| worker.requests[place].value()).sum();
+        counter!("sluice_edge_requests_total", "status" => status.to_string()).absolute(total);
+    }
+    for (place, error) in TOKEN_ERRORS.iter().enumerate() {
+        let total = workers
+            .iter()
+            .map(|worker| worker.token_failures[place].value())
+            .sum();
+        counter!("sluice_edge_token_failures_total", "reason" => error.reason()).absolute(total);
+    }
+    counter!("sluice_edge_body_bytes_total").absolute(sum(|worker| &worker.body_bytes));
+    counter!("sluice_edge_short_bodies_total").absolute(sum(|worker| &worker.short_bodies));
+    counter!("sluice_edge_connections_total").absolute(sum(|worker| &worker.connections_total));
+    counter!("sluice_edge_window_hits_total").absolute(sum(|worker| &worker.window_hits));
+    counter!("sluice_edge_window_misses_total").absolute(sum(|worker| &worker.window_misses));
+    let (held, capacity, evictions) = cache.usage();
+    counter!("sluice_edge_cache_fills_total").absolute(cache.counters.fills.value());
+    counter!("sluice_edge_cache_fill_failures_total").absolute(cache.counters.fill_failures.value());
+    counter!("sluice_edge_cache_evictions_total").absolute(evictions);
+    let load = load(workers, held, capacity);
+    set_gauge("sluice_edge_connections", load.connections);
+    set_gauge("sluice_edge_transfers", load.transfers);
+    set_gauge("sluice_edge_cache_bytes", load.cache_bytes);
+    set_gauge("sluice_edge_cache_capacity_bytes", load.cache_capacity_bytes);
+}
+
+fn set_gauge(name: &'static str, value: u64) {
+    gauge!(name).set(value as f64);
+}
+
+pub(crate) fn load(workers: &[Arc<WorkerMetrics>], cache_bytes: u64, cache_capacity_bytes: u64) -> Load {
+    Load {
+        connections: workers.iter().map(|worker| worker.connections.value()).sum(),
+        transfers: workers.iter().map(|worker| worker.transfers.value()).sum(),
+        cache_bytes,
+        cache_capacity_bytes,
+    }
+}
+
+/// Tells the exporter what each metric means.
+pub(crate) fn describe() {
+    describe_counter!("sluice_edge_requests_total", "Requests answered, by status");
+    describe_counter!("sluice_edge_token_failures_total", "Tokens refused, by reason");
+    describe_counter!("sluice_edge_body_bytes_total", "Bytes of files sent");
+    describe_counter!(
+        "sluice_edge_short_bodies_total",
+        "Bodies that ended short of their Content-Length"
+    );
+    describe_counter!("sluice_edge_connections_total", "Connections accepted");
+    describe_counter!(
+        "sluice_edge_window_hits_total",
+        "Windows that were in the cache when a transfer came to them"
+    );
+    describe_counter!(
+        "sluice_edge_window_misses_total",
+        "Windows that a transfer waited for"
+    );
+    describe_counter!(
+        "sluice_edge_cache_fills_total",
+        "Small files and windows read from the store"
+    );
+    describe_counter!(
+        "sluice_edge_cache_fill_failures_total",
+        "Windows whose read failed or was of another version"
+    );
+    describe_counter!(
+        "sluice_edge_cache_evictions_total",
+        "Small files and windows evicted"
+    );
+    describe_gauge!("sluice_edge_connections", "Connections open now");
+    describe_gauge!("sluice_edge_transfers", "Bodies being sent now");
+    describe_gauge!("sluice_edge_cache_bytes", "Bytes the cache holds now");
+    describe_gauge!("sluice_edge_cache_capacity_bytes", "Bytes the cache may hold");
+}

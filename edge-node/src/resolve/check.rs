@@ -1,0 +1,88 @@
+//! One check of one file: open beneath the root, ask its attributes, and take in what is new.
+
+use std::io;
+use std::sync::Arc;
+
+use super::CHANGES_MAX;
+use super::file::{File, Files};
+use crate::cache::{Object, OnEvicted, WHOLE_BYTES_MAX};
+use crate::uring::FileKind;
+
+/// Why a file cannot be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ResolveError {
+    #[error("no such file")]
+    NotFound,
+    #[error("not a regular file")]
+    NotRegular,
+    #[error("the store denies reading it")]
+    Denied,
+    #[error("the store failed: {}", io::Error::from_raw_os_error(*.0))]
+    Storage(i32),
+    #[error("the file keeps changing while it is read")]
+    Changing,
+    #[error("the store did not answer in time")]
+    Timeout,
+}
+
+impl ResolveError {
+    /// The store has answered, and there is nothing to serve: an older version is not served either.
+    pub(super) fn is_about_the_file(self) -> bool {
+        matches!(self, Self::NotFound | Self::NotRegular | Self::Denied)
+    }
+}
+
+impl From<io::Error> for ResolveError {
+    fn from(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            // ELOOP and EXDEV: a link that is not followed, or leads outside. EINVAL, ENXIO: no regular file.
+            Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EXDEV | libc::ENAMETOOLONG) => {
+                Self::NotFound
+            }
+            Some(libc::ENXIO | libc::EISDIR | libc::ENODEV) => Self::NotRegular,
+            Some(libc::EACCES | libc::EPERM) => Self::Denied,
+            errno => Self::Storage(errno.unwrap_or(libc::EIO)),
+        }
+    }
+}
+
+/// Finds the file's version now: the object already known if it is still the one, else a new one.
+pub(super) async fn run_check(files: &Arc<Files>, file: &Arc<File>) -> Result<Arc<Object>, ResolveError> {
+    let _slot = files.store.check_slot().await;
+    for _ in 0..CHANGES_MAX {
+        let (opened, stat) = files.store.open(file.path()).await?;
+        if stat.kind != FileKind::Regular {
+            return Err(ResolveError::NotRegular);
+        }
+        let version = stat.version;
+        if let Some((current, _)) = file.current()
+            && *current.version() == version
+            && !current.is_superseded()
+        {
+            return Ok(current);
+        }
+        if version.size > WHOLE_BYTES_MAX {
+            let on_evicted = on_evicted(files, file);
+            return Ok(files
+                .cache
+                .insert_windowed(version, file.fingerprint, opened, on_evicted)?);
+        }
+        if let Some(loaded) = files.cache.load_whole(&opened, &version).await? {
+            let on_evicted = on_evicted(files, file);
+            return Ok(files
+                .cache
+                .insert_whole(version, file.fingerprint, loaded, on_evicted));
+        }
+    }
+    Err(ResolveError::Changing)
+}
+
+/// The cache evicts a small file whole: the file goes with it.
+fn on_evicted(files: &Arc<Files>, file: &Arc<File>) -> OnEvicted {
+    let (files, file) = (Arc::downgrade(files), Arc::downgrade(file));
+    Box::new(move |object| {
+        if let (Some(files), Some(file)) = (files.upgrade(), file.upgrade()) {
+            files.evict(&file, Some(object));
+        }
+    })
+}

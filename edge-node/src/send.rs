@@ -1,0 +1,179 @@
+//! Bytes and windows → socket, without blocking and without copies. It knows no HTTP.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::SendFlags;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::cache::{Cache, FillError, Object};
+use crate::limits::{Deadline, Late, Waiting};
+use crate::metrics::WorkerMetrics;
+
+/// Why a body ended short.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// The client has gone.
+    #[error("the client's end: {0}")]
+    Client(#[from] io::Error),
+    #[error("the client took nothing for too long")]
+    Stalled,
+    #[error("the content: {0}")]
+    Content(#[from] FillError),
+}
+
+impl From<Late> for SendError {
+    fn from(_: Late) -> Self {
+        Self::Stalled
+    }
+}
+
+/// One connection's way out.
+pub(crate) struct Sender<'c> {
+    pub(crate) stream: &'c TcpStream,
+    pub(crate) deadline: &'c Deadline,
+    pub(crate) send_timeout: Duration,
+    pub(crate) metrics: &'c WorkerMetrics,
+}
+
+/// Where windows come from, and how long they are waited for.
+pub(crate) struct Source<'c> {
+    pub(crate) cache: &'c Arc<Cache>,
+    pub(crate) storage_timeout: Duration,
+    /// Windows to have under way ahead of the one that is sent.
+    pub(crate) read_ahead: u32,
+}
+
+impl Sender<'_> {
+    /// Sends a head and the body that follows it in one segment train. Both in one call where the socket takes them.
+    pub(crate) async fn send_bytes(&self, head: &[u8], body: &[u8]) -> Result<(), SendError> {
+        let total = head.len() + body.len();
+        let mut sent = 0;
+        while sent < total {
+            let parts = [
+                io::IoSlice::new(head.get(sent..).unwrap_or_default()),
+                io::IoSlice::new(&body[sent.saturating_sub(head.len())..]),
+            ];
+            let parts = if sent < head.len() {
+                &parts[..]
+            } else {
+                &parts[1..]
+            };
+            match self.try_send(|stream| Ok(stream.try_write_vectored(parts)?)) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a head that is not to be sent alone: a body follows at once (`MSG_MORE`).
+    pub(crate) async fn send_head(&self, head: &[u8]) -> Result<(), SendError> {
+        let mut sent = 0;
+        while sent < head.len() {
+            let sending = || {
+                Ok(rustix::net::send(
+                    self.stream,
+                    &head[sent..],
+                    SendFlags::MORE | SendFlags::NOSIGNAL,
+                )?)
+            };
+            match self.try_send(|stream| stream.try_io(Interest::WRITABLE, sending)) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a range of a large file, window by window, yielding after each so that connections take turns.
+    ///
+    /// A window is pinned while it is being sent and not while the client is waited for: a client that stalls holds
+    /// nothing but its socket's buffer.
+    pub(crate) async fn send_windows(
+        &self,
+        object: &Arc<Object>,
+        range: Range<u64>,
+        source: &Source<'_>,
+    ) -> Result<(), SendError> {
+        let window_bytes = object.window_bytes();
+        let last = window_number((range.end - 1) / window_bytes);
+        let mut offset = range.start;
+        while offset < range.end {
+            let window = window_number(offset / window_bytes);
+            for ahead in window + 1..=last.min(window + source.read_ahead) {
+                source.cache.prefetch(object, ahead);
+            }
+            let (mut pin, was_there) = source
+                .cache
+                .window(object, window, source.storage_timeout)
+                .await?;
+            if was_there {
+                object.touch(Some(window));
+                self.metrics.window_hits.add_alone(1);
+            } else {
+                self.metrics.window_misses.add_alone(1);
+            }
+            let end = range.end.min((u64::from(window) + 1) * window_bytes);
+            while offset < end {
+                match self.send_pinned(object, &mut offset, end) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        drop(pin);
+                        self.writable().await?;
+                        pin = source
+                            .cache
+                            .window(object, window, source.storage_timeout)
+                            .await?
+                            .0;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            drop(pin);
+            if offset < range.end {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// One `sendfile`, from `offset` up to `end` at most.
+    fn send_pinned(&self, object: &Object, offset: &mut u64, end: u64) -> io::Result<()> {
+        let length = usize::try_from(end - *offset).expect("a window fits memory");
+        let count = self.stream.try_io(Interest::WRITABLE, || {
+            Ok(rustix::fs::sendfile(
+                self.stream,
+                object.memory(),
+                Some(offset),
+                length,
+            )?)
+        })?;
+        if count == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+        }
+        self.metrics.body_bytes.add_alone(count as u64);
+        Ok(())
+    }
+
+    fn try_send(&self, send: impl FnOnce(&TcpStream) -> io::Result<usize>) -> io::Result<usize> {
+        send(self.stream)
+    }
+
+    async fn writable(&self) -> Result<(), SendError> {
+        Ok(self
+            .deadline
+            .bound(Waiting::Send, self.send_timeout, self.stream.writable())
+            .await??)
+    }
+}
+
+fn window_number(number: u64) -> u32 {
+    u32::try_from(number).expect("4 PiB of windows are more than a file has")
+}

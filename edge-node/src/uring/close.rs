@@ -1,0 +1,55 @@
+//! Descriptors of the store, and CLOSE: even closing can block (NFS flushes, FUSE waits), so the ring does it.
+
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use io_uring::{opcode, types};
+use tokio::sync::mpsc;
+
+use super::submit;
+
+/// Where descriptors of the store go to be closed.
+pub(crate) type Closer = mpsc::UnboundedSender<OwnedFd>;
+
+/// A descriptor of a file in the store. Dropping it hands it to a worker's ring.
+#[derive(Debug)]
+pub(crate) struct StoreFd {
+    fd: ManuallyDrop<OwnedFd>,
+    closer: Closer,
+}
+
+impl StoreFd {
+    pub(super) fn from_completion(fd: RawFd, closer: Closer) -> Self {
+        // SAFETY: the kernel just gave this descriptor to an OPENAT2 of ours, and it is wrapped once, here.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Self {
+            fd: ManuallyDrop::new(fd),
+            closer,
+        }
+    }
+
+    pub(super) fn raw(&self) -> types::Fd {
+        types::Fd(self.fd.as_raw_fd())
+    }
+}
+
+impl Drop for StoreFd {
+    fn drop(&mut self) {
+        // SAFETY: `fd` is taken once, here, and `self` is not used after.
+        let fd = unsafe { ManuallyDrop::take(&mut self.fd) };
+        if let Err(unsent) = self.closer.send(fd) {
+            // No worker is left: the process is ending and its descriptors with it.
+            std::mem::forget(unsent);
+        }
+    }
+}
+
+/// Closes what is sent, for ever. Each CLOSE is on its own: a stuck one holds up none that follow.
+pub(crate) async fn close_all(mut descriptors: mpsc::UnboundedReceiver<OwnedFd>) {
+    while let Some(fd) = descriptors.recv().await {
+        let entry = opcode::Close::new(types::Fd(fd.into_raw_fd())).build();
+        // SAFETY: CLOSE takes no address; the descriptor was owned and is given up to it.
+        let closing = unsafe { submit(entry, ()) };
+        tokio_uring::spawn(closing);
+    }
+}

@@ -1,0 +1,270 @@
+//! A worker: one thread, one runtime, one listener, and what its connections share. Nothing of it is shared with
+//! another worker but what is read.
+
+use std::cell::{Cell, RefCell};
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::Guard;
+use sluice_shared::client_net;
+use sluice_shared::cluster::EdgeId;
+use sluice_shared::keys::{KeyFile, KeyRing};
+use sluice_shared::token::Scratch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::cache::Cache;
+use crate::config::Limits;
+use crate::connection;
+use crate::drain::Phase;
+use crate::head::DateCache;
+use crate::head::Persistence;
+use crate::limits::{Deadlines, SWEEP_EVERY};
+use crate::metrics::WorkerMetrics;
+use crate::reject::Reject;
+use crate::request::HEAD_BYTES_MAX;
+use crate::resolve::Resolver;
+
+/// Received bytes: a head, and what came with it.
+const BUFFER_BYTES: usize = HEAD_BYTES_MAX + 4096;
+/// Idle buffers kept, of each kind.
+const POOL_MAX: usize = 256;
+
+/// What a worker's connections share.
+pub(crate) struct Worker {
+    pub(crate) id: EdgeId,
+    pub(crate) limits: Limits,
+    pub(crate) key_file: Arc<KeyFile>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) resolver: Resolver,
+    pub(crate) metrics: Arc<WorkerMetrics>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) date: RefCell<DateCache>,
+    pub(crate) buffers: Pool<ReceiveBuffer>,
+    pub(crate) outs: Pool<Vec<u8>>,
+    pub(crate) scratches: Pool<Scratch>,
+    /// This worker's even share of the process's limit.
+    connections_max: u64,
+    /// The phase as of the last turn of the sweep.
+    seen_phase: Cell<Phase>,
+}
+
+impl Worker {
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "called once, with what the process is made of"
+    )]
+    pub(crate) fn new(
+        id: EdgeId,
+        limits: Limits,
+        connections_max: usize,
+        key_file: Arc<KeyFile>,
+        cache: Arc<Cache>,
+        resolver: Resolver,
+        metrics: Arc<WorkerMetrics>,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        Self {
+            id,
+            limits,
+            key_file,
+            cache,
+            resolver,
+            metrics,
+            phase,
+            deadlines: Rc::default(),
+            date: RefCell::new(DateCache::new()),
+            buffers: Pool::default(),
+            outs: Pool::default(),
+            scratches: Pool::default(),
+            connections_max: connections_max as u64,
+            seen_phase: Cell::new(Phase::Serving),
+        }
+    }
+
+    pub(crate) fn keys(&self) -> Guard<Arc<KeyRing>> {
+        self.key_file.ring().load()
+    }
+
+    /// Connections are no longer kept.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.seen_phase.get() != Phase::Serving
+    }
+
+    /// New requests are refused.
+    pub(crate) fn is_refusing(&self) -> bool {
+        self.seen_phase.get() == Phase::Refusing
+    }
+
+    /// Accepts until the edge refuses requests, then closes the listener, having taken what was queued on it.
+    pub(crate) async fn accept(self: Rc<Self>, listener: TcpListener) {
+        let mut phase = self.phase.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = phase.wait_for(|phase| *phase == Phase::Refusing) => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer.ip()),
+                Err(error) => {
+                    // A connection that was reset in the queue, or no descriptor left: others end and free some.
+                    tracing::warn!(edge = %self.id, %error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+        self.seen_phase.set(Phase::Refusing);
+        while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+            self.admit(stream, peer.ip());
+        }
+    }
+
+    fn admit(self: &Rc<Self>, stream: TcpStream, client: std::net::IpAddr) {
+        let _ = stream.set_nodelay(true);
+        if self.metrics.connections.value() >= self.connections_max {
+            return self.turn_away(&stream);
+        }
+        tokio_uring::spawn(connection::serve(
+            stream,
+            client_net::normalise(client),
+            Rc::clone(self),
+        ));
+    }
+
+    /// A word to a client that has no place, if its socket takes it, without waiting for its request.
+    fn turn_away(&self, stream: &TcpStream) {
+        let mut out = self.outs.take();
+        let secs = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        Reject::Full.write(
+            self.date.borrow_mut().at(secs),
+            Persistence::Close,
+            true,
+            &mut out,
+        );
+        self.metrics.request(Reject::Full.status().as_u16());
+        let _ = stream.try_write(&out);
+    }
+
+    /// Ends late waits, for ever.
+    pub(crate) async fn sweep(self: Rc<Self>) {
+        let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.seen_phase.set(*self.phase.borrow());
+            self.deadlines.sweep(Instant::now(), self.is_draining());
+        }
+    }
+}
+
+/// Things that are lent and come back, so that a request allocates none.
+pub(crate) struct Pool<T>(Rc<RefCell<Vec<T>>>);
+
+impl<T> Default for Pool<T> {
+    fn default() -> Self {
+        Self(Rc::default())
+    }
+}
+
+impl<T: Default> Pool<T> {
+    pub(crate) fn take(&self) -> Lent<T> {
+        let thing = self.0.borrow_mut().pop().unwrap_or_default();
+        Lent {
+            thing: Some(thing),
+            pool: Rc::clone(&self.0),
+        }
+    }
+}
+
+/// A lent thing; it goes back when dropped.
+pub(crate) struct Lent<T> {
+    thing: Option<T>,
+    pool: Rc<RefCell<Vec<T>>>,
+}
+
+impl<T> Deref for Lent<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.thing.as_ref().expect("there until dropped")
+    }
+}
+
+impl<T> DerefMut for Lent<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.thing.as_mut().expect("there until dropped")
+    }
+}
+
+impl<T> Drop for Lent<T> {
+    fn drop(&mut self) {
+        let mut pool = self.pool.borrow_mut();
+        if pool.len() < POOL_MAX {
+            pool.extend(self.thing.take());
+        }
+    }
+}
+
+/// Bytes as they were received. What is consumed at the front makes room when the buffer is next read into.
+pub(crate) struct ReceiveBuffer {
+    memory: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+/// A lent receive buffer; it comes empty.
+pub(crate) type Buffer = Lent<ReceiveBuffer>;
+
+impl Default for ReceiveBuffer {
+    fn default() -> Self {
+        Self {
+            memory: vec![0; BUFFER_BYTES].into(),
+            start: 0,
+            end: 0,
+        }
+    }
+}
+
+impl ReceiveBuffer {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..self.end]
+    }
+
+    /// Room to read into.
+    pub(crate) fn free(&mut self) -> &mut [u8] {
+        if self.start > 0 {
+            self.memory.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        &mut self.memory[self.end..]
+    }
+
+    pub(crate) fn filled(&mut self, count: usize) {
+        self.end += count;
+    }
+
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.start += count;
+        if self.start == self.end {
+            self.clear();
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+
+    /// RFC 9112 §2.2: empty lines before a request line are ignored.
+    pub(crate) fn skip_empty_lines(&mut self) {
+        while self.bytes().starts_with(b"\r\n") {
+            self.consume(2);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Files arrive whole, in parts, small and large, cold and warm.
+
+mod support;
+
+use support::{Edge, content, get_request};
+
+const SIZES: [usize; 9] = [
+    0,
+    1,
+    1024,
+    65_535,
+    65_536,
+    65_537,
+    1 << 20,
+    (1 << 20) + 1,
+    (10 << 20) + 3,
+];
+
+#[test]
+fn files_of_every_size_arrive_cold_and_warm() {
+    let edge = Edge::start();
+    for size in SIZES {
+        let name = format!("f{size}.bin");
+        let bytes = content(size, size as u64);
+        edge.file(&name, &bytes);
+        for round in ["cold", "warm"] {
+            let answer = edge.get(&name, "");
+            assert_eq!(answer.status, 200, "{size} {round}");
+            assert!(answer.body == bytes, "{size} bytes, {round}: content differs");
+        }
+    }
+}
+
+#[test]
+fn any_range_of_a_large_file_is_exact_even_from_a_cache_smaller_than_it() {
+    for cache in ["size = \"64MiB\"", "size = \"16MiB\"", "size = \"256MiB\""] {
+        let edge = Edge::start_with("", cache);
+        let size: usize = 64 << 20;
+        let bytes = content(size, 7);
+        edge.file("big.bin", &bytes);
+        let window = 1 << 20;
+        let ranges = [
+            (0, 0),
+            (0, size - 1),
+            (window - 1, window),
+            (window, 2 * window - 1),
+            (5 * window + 17, 9 * window + 3),
+            (size - 1, size - 1),
+            (size - window - 1, size - 1),
+            (0, window - 1),
+            (33 * window - 1, 33 * window + 1),
+        ];
+        let token = edge.token("big.bin");
+        let mut connection = edge.connect();
+        for round in 0..2 {
+            for (first, last) in ranges {
+                connection.send(&get_request(&token, &format!("Range: bytes={first}-{last}\r\n")));
+                let answer = connection.answer();
+                assert_eq!(answer.status, 206);
+                assert_eq!(
+                    answer.field("Content-Range"),
+                    Some(&*format!("bytes {first}-{last}/{size}")),
+                    "{cache} round {round}"
+                );
+                assert!(
+                    answer.body == bytes[first..=last],
+                    "{cache} round {round}: {first}-{last} differs"
+                );
+            }
+        }
+        let held = edge.metric("sluice_edge_cache_bytes ");
+        assert!(held <= edge.metric("sluice_edge_cache_capacity_bytes "), "{held}");
+    }
+}
+
+#[test]
+fn a_thousand_requests_for_one_cold_file_read_it_once() {
+    let edge = Edge::start();
+    let bytes = content(3 << 20, 3);
+    edge.file("one.bin", &bytes);
+    let token = edge.token("one.bin");
+    std::thread::scope(|scope| {
+        for _ in 0..50 {
+            scope.spawn(|| {
+                let mut connection = edge.connect();
+                for _ in 0..20 {
+                    connection.send(&get_request(&token, ""));
+                    assert!(connection.answer().body == bytes);
+                }
+            });
+        }
+    });
+    assert_eq!(
+        edge.metric("sluice_edge_cache_fills_total "),
+        3.0,
+        "three windows, each filled once"
+    );
+}
+
+#[test]
+fn head_describes_what_get_would_send() {
+    let edge = Edge::start();
+    edge.file("réport final.pdf", b"content");
+    let get = edge.get("réport final.pdf", "");
+    let mut connection = edge.connect();
+    let token = edge.token("réport final.pdf");
+    connection.send(&format!(
+        "HEAD /download?token={token} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-1\r\n\r\n"
+    ));
+    let head = connection.answer_to_head();
+    assert_eq!((get.status, head.status), (200, 200), "Range is for GET alone");
+    let fields = |answer: &support::Answer| -> Vec<String> {
+        answer
+            .head
+            .lines()
+            .filter(|line| !line.starts_with("Date:"))
+            .map(str::to_owned)
+            .collect()
+    };
+    assert_eq!(fields(&get), fields(&head));
+    for (name, value) in [
+        ("Content-Length", "7"),
+        ("Content-Type", "application/pdf"),
+        ("Accept-Ranges", "bytes"),
+        ("Cache-Control", "private"),
+        ("X-Content-Type-Options", "nosniff"),
+        ("Referrer-Policy", "no-referrer"),
+        (
+            "Content-Disposition",
+            "attachment; filename=\"r_port final.pdf\"; filename*=UTF-8''r%C3%A9port%20final.pdf",
+        ),
+    ] {
+        assert_eq!(head.field(name), Some(value));
+    }
+    assert!(head.field("ETag").unwrap().starts_with('"') && head.field("Last-Modified").is_some());
+}
+
+#[test]
+fn the_token_can_name_the_file_to_save() {
+    let edge = Edge::start();
+    edge.file("4711", b"content");
+    let mut claims = edge.claims("4711");
+    claims.r#fn = Some("Übersicht.html".into());
+    let mut connection = edge.connect();
+    connection.send(&get_request(&edge.seal(&claims), ""));
+    assert_eq!(
+        connection.answer().field("Content-Disposition"),
+        Some("attachment; filename=\"_bersicht.html\"; filename*=UTF-8''%C3%9Cbersicht.html")
+    );
+}
+
+#[test]
+fn path_templates_place_ids_in_the_store() {
+    let edge = Edge::start_with("path_template = \"docs/{file_id}.pdf\"", "size = \"64MiB\"");
+    edge.file("docs/a/b.pdf", b"pdf");
+    let answer = edge.get("a/b", "");
+    assert_eq!(answer.body, b"pdf");
+    assert_eq!(answer.field("Content-Type"), Some("application/pdf"));
+    assert!(
+        answer
+            .field("Content-Disposition")
+            .unwrap()
+            .contains("filename=\"b.pdf\"")
+    );
+}
+
+#[test]
+fn conditions_spare_what_the_client_has() {
+    let edge = Edge::start();
+    edge.file("a.bin", b"0123456789");
+    let first = edge.get("a.bin", "");
+    let (etag, modified) = (
+        first.field("ETag").unwrap(),
+        first.field("Last-Modified").unwrap(),
+    );
+    let table = [
+        (format!("If-None-Match: {etag}\r\n"), 304, ""),
+        ("If-None-Match: \"other\"\r\n".to_owned(), 200, "0123456789"),
+        (format!("If-Modified-Since: {modified}\r\n"), 304, ""),
+        (format!("If-Match: {etag}\r\n"), 200, "0123456789"),
+        ("If-Match: \"other\"\r\n".to_owned(), 412, ""),
+        ("Range: bytes=2-4\r\n".to_owned(), 206, "234"),
+        ("Range: bytes=-2\r\n".to_owned(), 206, "89"),
+        ("Range: bytes=10-\r\n".to_owned(), 416, ""),
+        ("Range: bytes=4-2\r\n".to_owned(), 200, "0123456789"),
+        (format!("Range: bytes=2-4\r\nIf-Range: {etag}\r\n"), 206, "234"),
+        (
+            format!("Range: bytes=2-4\r\nIf-Range: {modified}\r\n"),
+            206,
+            "234",
+        ),
+        (
+            "Range: bytes=2-4\r\nIf-Range: \"other\"\r\n".to_owned(),
+            200,
+            "0123456789",
+        ),
+        (format!("Range: bytes=10-\r\nIf-None-Match: {etag}\r\n"), 304, ""),
+    ];
+    for (fields, status, body) in table {
+        let answer = edge.get("a.bin", &fields);
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (status, body.as_bytes()),
+            "{fields}"
+        );
+        assert_eq!(answer.field("ETag"), Some(etag), "{fields}");
+        if status == 416 {
+            assert_eq!(answer.field("Content-Range"), Some("bytes */10"));
+        }
+    }
+}

@@ -15,6 +15,9 @@ use crate::router;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 64;
+/// The longest file id with every byte escaped, and the route before it.
+const PATH_BYTES_LOGGED_MAX: usize = 3200;
+const FOREIGN_PATH_BYTES_LOGGED_MAX: usize = 64;
 
 /// The name of a call, in the caller's logs and ours; in the request's extensions.
 #[derive(Debug, Clone)]
@@ -78,11 +81,14 @@ pub(crate) async fn observe(
 /// The part of a path that may be logged: of a path that is none of ours the first segment only, for older systems'
 /// links carry their tokens in the second or third.
 fn loggable(is_ours: bool, path: &str) -> &str {
-    if is_ours {
-        return path;
-    }
-    let first = path.get(1..).and_then(|rest| rest.find('/'));
-    let end = first.map_or(path.len(), |at| at + 1).min(64);
+    let end = if is_ours {
+        path.len().min(PATH_BYTES_LOGGED_MAX)
+    } else {
+        let second = path.get(1..).and_then(|rest| rest.find('/'));
+        second
+            .map_or(path.len(), |at| at + 1)
+            .min(FOREIGN_PATH_BYTES_LOGGED_MAX)
+    };
     // Not at a character's boundary: then it is no path that anybody means.
     path.get(..end).unwrap_or("/")
 }
@@ -128,6 +134,8 @@ mod tests {
         for (is_ours, path, expected) in table {
             assert_eq!(loggable(is_ours, path), expected, "{path}");
         }
-        assert_eq!(loggable(false, &format!("/{}", "e".repeat(2000))).len(), 64);
+        let long = format!("/download/{}", "e".repeat(9000));
+        assert_eq!(loggable(true, &long).len(), PATH_BYTES_LOGGED_MAX);
+        assert_eq!(loggable(false, &long[9..]).len(), FOREIGN_PATH_BYTES_LOGGED_MAX);
     }
 }

@@ -8,10 +8,9 @@
     reason = "a test's support fails as a test does"
 )]
 
-use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -26,8 +25,10 @@ use sluice_shared::keys::KeyFile;
 use sluice_shared::token::{Claims, NumericDate, Scratch, open};
 
 mod edge;
+mod http;
 
 pub(crate) use edge::{Edge, Mood};
+pub(crate) use http::{Answer, send};
 
 /// The token key of every test, as the operator would have written it.
 pub(crate) const KEY_SET: &str = r#"{"keys":[{"kty":"oct","kid":"test-1","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","alg":"dir","enc":"A256GCM","use":"enc","state":"current"}]}"#;
@@ -348,78 +349,4 @@ pub(crate) fn origin(url: &str) -> String {
 
 pub(crate) fn token_of(url: &str) -> String {
     url.split_once("?token=").unwrap().1.to_owned()
-}
-
-/// An HTTP answer, whole.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) fields: BTreeMap<String, String>,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Answer {
-    pub(crate) fn field(&self, name: &str) -> &str {
-        self.fields
-            .get(name)
-            .unwrap_or_else(|| panic!("no {name} in {self:?}"))
-    }
-
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.body.clone()).unwrap()
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        assert!(self.field("content-type").contains("json"), "{self:?}");
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    /// Checks that this is a problem of that status; gives its detail.
-    pub(crate) fn problem(&self, status: u16) -> String {
-        assert_eq!(self.status, status, "{self:?}");
-        assert_eq!(self.field("content-type"), "application/problem+json");
-        let problem = self.json();
-        assert_eq!(problem["status"], status);
-        assert!(problem["title"].is_string() && problem["type"].is_string());
-        problem["detail"].as_str().unwrap().to_owned()
-    }
-}
-
-/// Sends one request and reads to the end of the connection. `Host` is an IP address unless `fields` has one.
-pub(crate) fn send(address: SocketAddr, method: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
-    let mut head = format!("{method} {target} HTTP/1.1\r\nConnection: close\r\n");
-    if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-        head += &format!("Host: {address}\r\n");
-    }
-    for (name, value) in fields {
-        head += &format!("{name}: {value}\r\n");
-    }
-    head += "\r\n";
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).unwrap();
-    parse(&bytes)
-}
-
-fn parse(bytes: &[u8]) -> Answer {
-    let end = bytes
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .expect("a whole head");
-    let head = std::str::from_utf8(&bytes[..end]).unwrap();
-    let mut lines = head.split("\r\n");
-    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let mut fields = BTreeMap::new();
-    for line in lines {
-        let (name, value) = line.split_once(':').unwrap();
-        let previous = fields.insert(name.to_ascii_lowercase(), value.trim().to_owned());
-        assert_eq!(previous, None, "{name} twice");
-    }
-    Answer {
-        status,
-        fields,
-        body: bytes[end + 4..].to_vec(),
-    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::thread;
+use std::{env, thread};
 
 use anyhow::{Context, bail, ensure};
 use sluice_shared::keys::KeyFile;
@@ -21,7 +21,10 @@ mod answers;
 
 pub use answers::{EdgeStatus, Offer, token_of};
 
-/// A running cluster. Dropping it ends its programs; its folder stays where a test fails.
+/// Where this variable is set, the folder of every cluster stays, and its place is printed.
+const KEEP: &str = "LOADTEST_KEEP";
+
+/// A running cluster. Dropping it ends its programs; its folder stays where a test panics, or [`KEEP`] is set.
 #[derive(Debug)]
 pub struct Cluster {
     coordinator: Member,
@@ -396,9 +399,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        if thread::panicking()
-            && let Some(folder) = self.folder.take()
-        {
+        let wanted = thread::panicking() || env::var_os(KEEP).is_some();
+        if wanted && let Some(folder) = self.folder.take() {
             let kept = folder.keep();
             let mut out = io::stderr().lock();
             let _ = writeln!(out, "the cluster's folder is kept: {}", kept.display());

@@ -1,5 +1,5 @@
 //! Clusters for tests that cross processes: real programs on free loopback ports, files whose every byte is known,
-//! and a client that sends and shows raw HTTP.
+//! and a client that sends and shows raw HTTP. With `LOADTEST_KEEP=1` configurations and logs stay for you to look at.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {

@@ -78,7 +78,7 @@ fn ranges_are_exact_from_a_cold_and_a_warm_cache() -> anyhow::Result<()> {
 
 #[test]
 fn a_file_larger_than_the_cache_arrives_whole_for_several_at_once() -> anyhow::Result<()> {
-    let small = |edge: sluice_loadtest::settings::Settings| edge.cache("8MiB");
+    let small = |edge: sluice_loadtest::settings::Settings| edge.cache("16MiB");
     let cluster = Cluster::start()
         .every_edge(small)
         .file("large.bin", 64 << 20)

@@ -70,5 +70,6 @@ fn first_line(program: &Path, argument: &str) -> anyhow::Result<String> {
     let output = output.with_context(|| format!("cannot run {}", program.display()))?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    let line = text.lines().next().unwrap_or_default();
+    Ok(line.split(" Copyright").next().unwrap_or(line).trim().to_owned())
 }

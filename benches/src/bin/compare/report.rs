@@ -24,6 +24,8 @@ pub(crate) struct Measurement {
     pub(crate) p99_ms: f64,
     /// Processor seconds of the server, in all.
     pub(crate) cpu_seconds: f64,
+    /// The part of the time that the server was busy, 0 to 1: far below 1, requests/s is wrk's limit.
+    pub(crate) busy: f64,
     pub(crate) cpu_seconds_per_100k_requests: f64,
     /// Per 10^9 bytes.
     pub(crate) cpu_seconds_per_gb: f64,
@@ -36,6 +38,7 @@ impl Measurement {
             gb_per_second: seen.bytes / seen.seconds / 1e9,
             p99_ms: seen.p99_ms,
             cpu_seconds,
+            busy: cpu_seconds / seen.seconds,
             cpu_seconds_per_100k_requests: cpu_seconds / seen.requests * 1e5,
             cpu_seconds_per_gb: cpu_seconds / seen.bytes * 1e9,
         }
@@ -49,6 +52,7 @@ impl Measurement {
             gb_per_second: field(|one| one.gb_per_second),
             p99_ms: field(|one| one.p99_ms),
             cpu_seconds: field(|one| one.cpu_seconds),
+            busy: field(|one| one.busy),
             cpu_seconds_per_100k_requests: field(|one| one.cpu_seconds_per_100k_requests),
             cpu_seconds_per_gb: field(|one| one.cpu_seconds_per_gb),
         }
@@ -160,8 +164,8 @@ impl Report {
             self.rounds,
             self.seconds
         );
-        text.push_str("| file | server | requests/s | GB/s | p99 ms | CPU s / 100k requests | CPU s / GB | edge: requests/s × | edge: CPU × |\n");
-        text.push_str("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+        text.push_str("| file | server | requests/s | GB/s | p99 ms | core busy | CPU s / 100k requests | CPU s / GB | edge: requests/s × | edge: CPU × |\n");
+        text.push_str("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
         for row in &self.rows {
             let Some(median) = row.median else { continue };
             let (rate, cpu) = match &row.edge_ratios {
@@ -175,12 +179,13 @@ impl Report {
             let decimals = if median.requests_per_second < 1000.0 { 1 } else { 0 };
             let _ = writeln!(
                 text,
-                "| {} | {} | {:.decimals$} | {:.2} | {:.1} | {:.2} | {:.3} | {rate} | {cpu} |",
+                "| {} | {} | {:.decimals$} | {:.2} | {:.1} | {:.0} % | {:.2} | {:.3} | {rate} | {cpu} |",
                 row.size.name,
                 row.server,
                 median.requests_per_second,
                 median.gb_per_second,
                 median.p99_ms,
+                median.busy * 100.0,
                 median.cpu_seconds_per_100k_requests,
                 median.cpu_seconds_per_gb,
             );

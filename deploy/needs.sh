@@ -22,6 +22,8 @@ for use in "$@"; do
             exit 1
         fi
         want cc gcc
+        # What cc links with; a package of its own.
+        [ -e /usr/include/stdio.h ] || packages+=(libc6-dev)
         want pkg-config pkg-config
         # josekit links OpenSSL.
         if ! pkg-config --exists openssl 2>/dev/null; then packages+=(libssl-dev); fi

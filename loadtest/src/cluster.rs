@@ -6,20 +6,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::{env, thread};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use sluice_shared::keys::KeyFile;
 use sluice_shared::token::{self, Claims};
 use tempfile::TempDir;
 
 use crate::client::{self, Request};
 use crate::content::Content;
-use crate::process::{self, Process};
-use crate::settings::{self, Addresses, Settings};
+use crate::settings;
 use crate::wait::wait_until;
 
 mod answers;
+mod builder;
+mod member;
 
 pub use answers::{EdgeStatus, Offer, token_of};
+pub use builder::Builder;
+pub use member::Member;
 
 /// Where this variable is set, the folder of every cluster stays, and its place is printed.
 const KEEP: &str = "LOADTEST_KEEP";
@@ -34,192 +37,10 @@ pub struct Cluster {
     folder: Option<TempDir>,
 }
 
-/// A program of the cluster and where it listens.
-#[derive(Debug)]
-pub struct Member {
-    process: Process,
-    addresses: Addresses,
-}
-
-impl Member {
-    /// The `id` of its configuration.
-    pub fn id(&self) -> &str {
-        self.process.name()
-    }
-
-    /// `http://host:port`, for clients.
-    pub fn url(&self) -> String {
-        self.addresses.public.url()
-    }
-
-    /// `host:port`, for clients that send raw bytes.
-    pub fn address(&self) -> String {
-        self.addresses.public.address()
-    }
-
-    /// `http://host:port` of its admin port.
-    pub fn admin_url(&self) -> String {
-        self.addresses.admin.url()
-    }
-
-    /// Everything it has logged so far.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub fn log(&self) -> anyhow::Result<String> {
-        self.process.log()
-    }
-
-    /// The program itself, to signal it or look at it.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
-
-    fn is_ready(&mut self) -> anyhow::Result<bool> {
-        if !self.process.is_running()? {
-            bail!(
-                "{} has ended by itself; it said:\n{}",
-                self.id(),
-                self.process.log_tail()
-            );
-        }
-        // Nobody listens yet, or the answer is "not yet".
-        Ok(client::get_here(&format!("{}/readyz", self.admin_url()))
-            .is_ok_and(|answer| answer.status() == 200))
-    }
-
-    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
-        let what = format!("{} is ready", self.id());
-        let waited = wait_until(&what, || self.is_ready());
-        waited.with_context(|| format!("{} said:\n{}", self.id(), self.process.log_tail()))
-    }
-}
-
-/// A cluster to be: say what it should have, then [`ready`](Builder::ready).
-#[derive(Debug)]
-pub struct Builder {
-    edges: usize,
-    files: Vec<(String, Content)>,
-    coordinator: Settings,
-    all_edges: Vec<Settings>,
-    one_edge: Vec<(usize, Settings)>,
-}
-
-impl Builder {
-    /// How many edges; 1 if not said. Their ids are `edge-1`, `edge-2`, …
-    pub fn edges(mut self, count: usize) -> Self {
-        self.edges = count;
-        self
-    }
-
-    /// A file of generated content beneath the root; folders are made.
-    pub fn file(mut self, file_id: &str, size: u64) -> Self {
-        self.files.push((file_id.to_owned(), Content::new(file_id, size)));
-        self
-    }
-
-    /// Changes the configuration of every edge.
-    pub fn every_edge(mut self, change: impl FnOnce(Settings) -> Settings) -> Self {
-        self.all_edges.push(change(Settings::default()));
-        self
-    }
-
-    /// Changes the configuration of one edge, counted from 0, after those of every edge.
-    pub fn edge(mut self, index: usize, change: impl FnOnce(Settings) -> Settings) -> Self {
-        self.one_edge.push((index, change(Settings::default())));
-        self
-    }
-
-    /// Changes the coordinator's configuration.
-    pub fn coordinator(mut self, change: impl FnOnce(Settings) -> Settings) -> Self {
-        self.coordinator = change(self.coordinator);
-        self
-    }
-
-    /// Starts the programs; they are ready, and the coordinator sees every edge up, when this returns.
-    ///
-    /// # Errors
-    /// A program is not built, will not start or gets not ready; the message holds the end of its log.
-    pub fn ready(self) -> anyhow::Result<Cluster> {
-        let folder = tempfile::Builder::new().prefix("sluice-").tempdir()?;
-        let root = folder.path().join(settings::ROOT);
-        fs::create_dir(&root)?;
-        for (file_id, content) in &self.files {
-            write(&root, file_id, content)?;
-        }
-        let mut cluster = self.lay_out(folder)?;
-        // The coordinator first: it makes the key file that edges want to find.
-        cluster.coordinator.process.start()?;
-        wait_until("the coordinator has made the key file", || {
-            ensure!(
-                cluster.coordinator.process.is_running()?,
-                "the coordinator has ended by itself; it said:\n{}",
-                cluster.coordinator.process.log_tail()
-            );
-            Ok(cluster.keys_path().exists())
-        })?;
-        for edge in &mut cluster.edges {
-            edge.process.start()?;
-        }
-        for edge in &mut cluster.edges {
-            edge.wait_until_ready()?;
-        }
-        cluster.coordinator.wait_until_ready()?;
-        let everyone: Vec<usize> = (0..cluster.edges.len()).collect();
-        cluster.wait_until_up(&everyone)?;
-        Ok(cluster)
-    }
-
-    /// Configurations and programs, nothing started.
-    fn lay_out(self, folder: TempDir) -> anyhow::Result<Cluster> {
-        let path = |name: &str| folder.path().join(name);
-        let member = |id: &str, binary: &str, addresses| {
-            let binary = process::binary(binary)?;
-            let process = Process::new(
-                id,
-                binary,
-                path(&format!("{id}.toml")),
-                path(&format!("{id}.log")),
-            );
-            anyhow::Ok(Member { process, addresses })
-        };
-        let coordinator = member("coordinator-1", "sluice-coordinator", Addresses::take()?)?;
-        let mut edges = Vec::new();
-        for index in 0..self.edges {
-            let edge = member(&format!("edge-{}", index + 1), "sluice-edge", Addresses::take()?)?;
-            let mut changes = self.all_edges.clone();
-            changes.extend(
-                self.one_edge
-                    .iter()
-                    .filter(|(at, _)| *at == index)
-                    .map(|(_, change)| change.clone()),
-            );
-            let config = settings::edge(edge.id(), &edge.addresses, &coordinator.addresses);
-            Settings::together(changes).write(config, &path(&format!("{}.toml", edge.id())))?;
-            edges.push(edge);
-        }
-        let listed = edges.iter().map(|edge| (edge.id(), &edge.addresses));
-        let config = settings::coordinator(&coordinator.addresses, listed);
-        self.coordinator.write(config, &path("coordinator-1.toml"))?;
-        Ok(Cluster {
-            coordinator,
-            edges,
-            files: self.files,
-            folder: Some(folder),
-        })
-    }
-}
-
 impl Cluster {
     /// A cluster to be.
     pub fn start() -> Builder {
-        Builder {
-            edges: 1,
-            files: Vec::new(),
-            coordinator: Settings::default(),
-            all_edges: Vec::new(),
-            one_edge: Vec::new(),
-        }
+        Builder::new()
     }
 
     pub fn coordinator(&mut self) -> &mut Member {
@@ -384,7 +205,7 @@ impl Cluster {
     /// # Errors
     /// The root cannot be written.
     pub fn publish(&self, file_id: &str, content: &Content) -> anyhow::Result<()> {
-        write(&self.root(), file_id, content)
+        publish(&self.root(), file_id, content)
     }
 
     /// Name and log of every program.
@@ -416,7 +237,7 @@ impl Drop for Cluster {
     }
 }
 
-fn write(root: &Path, file_id: &str, content: &Content) -> anyhow::Result<()> {
+fn publish(root: &Path, file_id: &str, content: &Content) -> anyhow::Result<()> {
     let path = root.join(file_id);
     let folder = path.parent().context("a file id has a folder beneath the root")?;
     fs::create_dir_all(folder)?;

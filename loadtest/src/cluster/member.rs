@@ -1,0 +1,69 @@
+//! One program of a cluster: where it listens, what it says, whether it is ready.
+
+use anyhow::{Context, bail};
+
+use crate::client;
+use crate::process::Process;
+use crate::settings::Addresses;
+use crate::wait::wait_until;
+
+/// A program of the cluster and where it listens.
+#[derive(Debug)]
+pub struct Member {
+    pub(super) process: Process,
+    pub(super) addresses: Addresses,
+}
+
+impl Member {
+    /// The `id` of its configuration.
+    pub fn id(&self) -> &str {
+        self.process.name()
+    }
+
+    /// `http://host:port`, for clients.
+    pub fn url(&self) -> String {
+        self.addresses.public.url()
+    }
+
+    /// `host:port`, for clients that send raw bytes.
+    pub fn address(&self) -> String {
+        self.addresses.public.address()
+    }
+
+    /// `http://host:port` of its admin port.
+    pub fn admin_url(&self) -> String {
+        self.addresses.admin.url()
+    }
+
+    /// Everything it has logged so far.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn log(&self) -> anyhow::Result<String> {
+        self.process.log()
+    }
+
+    /// The program itself, to signal it or look at it.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    fn is_ready(&mut self) -> anyhow::Result<bool> {
+        if !self.process.is_running()? {
+            bail!(
+                "{} has ended by itself; it said:\n{}",
+                self.id(),
+                self.process.log_tail()
+            );
+        }
+        // Nobody listens yet, or the answer is "not yet".
+        Ok(client::get_here(&format!("{}/readyz", self.admin_url()))
+            .is_ok_and(|answer| answer.status() == 200))
+    }
+
+    pub(super) fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let what = format!("{} is ready", self.id());
+        let waited = wait_until(&what, || self.is_ready());
+        waited.with_context(|| format!("{} said:\n{}", self.id(), self.process.log_tail()))
+    }
+}

@@ -20,7 +20,7 @@ test:
 	deploy/needs.sh build test
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --doc
-	cargo nextest run --locked --workspace
+	cargo nextest run --config-file .ci/nextest.toml --locked --workspace
 	$(MAKE) --no-print-directory lint
 
 lint:

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::authorize::{AuthorizeError, authorize};
+use crate::cache::FillError;
 use crate::head::Persistence;
 use crate::limits::{DeadlineSlot, Late, Waiting};
 use crate::plan::{Plan, plan};
@@ -22,11 +23,13 @@ use crate::reject::Reject;
 use crate::request::{self, HEAD_BYTES_MAX, Method, RequestHead};
 use crate::resolve::{OpenFile, ResolveError};
 use crate::send::{SendError, Sender, Source};
-use crate::worker::{Buffer, Worker};
+use crate::worker::{Buffer, Reusable, Worker};
 
 /// After an answer that ends the connection, so much of what the client still sends is read, so that the answer is
 /// not destroyed by a reset (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 256 * 1024;
+/// How often a request follows a file that is replaced under it, before it is asked to come again.
+const CHANGES_MAX: u32 = 3;
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Serves one connection until it ends.
@@ -196,15 +199,28 @@ impl Connection {
             NumericDate::from_system_time(now),
             &mut scratch,
         )?;
-        let file = worker.resolver.resolve(grant).await?;
         let now_secs = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut tries = 0;
+        let (file, planned) = loop {
+            let file = worker.resolver.resolve(&grant).await?;
+            let planned = plan(
+                head.method,
+                &head.conditions,
+                &file.entry.fields.representation(),
+                now_secs,
+            );
+            if head.method == Method::Head {
+                break (file, planned);
+            }
+            match self.await_first_window(&file, &planned).await {
+                Ok(()) => break (file, planned),
+                // Replaced since it was confirmed: planned anew for what is there now.
+                Err(FillError::Superseded) if tries < CHANGES_MAX => tries += 1,
+                Err(error) => return Err(ResolveError::from(error).into()),
+            }
+        };
         let fields = &file.entry.fields;
-        let planned = plan(head.method, &head.conditions, &fields.representation(), now_secs);
-        if let (Plan::Full | Plan::Partial(_), Method::Get) = (&planned, head.method) {
-            self.await_first_window(&file, &planned).await?;
-        }
         let persistence = persistence(head.keep_alive && !worker.is_draining(), head.is_http_10);
-        out.clear();
         let range = {
             let mut date = worker.date.borrow_mut();
             fields.write_head(
@@ -225,31 +241,24 @@ impl Connection {
     }
 
     /// What does not begin gets an answer that says so: the first window is there before the head is sent.
-    async fn await_first_window(&self, file: &OpenFile, planned: &Plan) -> Result<(), Reject> {
+    async fn await_first_window(&self, file: &OpenFile, planned: &Plan) -> Result<(), FillError> {
         let object = &file.entry.object;
         let start = match planned {
+            Plan::Full => 0,
             Plan::Partial(range) => range.start,
-            _ => 0,
+            Plan::NotModified | Plan::PreconditionFailed | Plan::RangeNotSatisfiable => return Ok(()),
         };
         if object.body().is_some() {
             object.touch(None);
             return Ok(());
         }
-        let window = u32::try_from(start / object.window_bytes()).expect("a file has fewer windows");
-        let patience = self.worker.limits.storage_timeout;
-        match self.worker.cache.window(object, window, patience).await {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                file.entry.distrust();
-                tracing::warn!(edge = %self.worker.id, %error, "a download could not begin");
-                Err(match error {
-                    crate::cache::FillError::Superseded => ResolveError::Changing,
-                    crate::cache::FillError::Storage(errno) => ResolveError::Storage(errno),
-                    crate::cache::FillError::Timeout => ResolveError::Timeout,
-                }
-                .into())
-            }
-        }
+        let window = object.window_at(start);
+        let begun = self
+            .worker
+            .cache
+            .window(object, window, self.worker.limits.storage_timeout)
+            .await;
+        begun.map(|_| ()).inspect_err(|_| file.entry.distrust())
     }
 
     async fn send_reply(&self, reply: Reply, method: Method, head: &[u8], next: Next) -> Next {
@@ -316,7 +325,7 @@ impl Connection {
                 tracing::info!(edge = %worker.id, client = %self.client, reason = %error, "token refused");
             }
             Reject::Authorize(error) => {
-                tracing::info!(edge = %worker.id, client = %self.client, reason = %error, "request refused")
+                tracing::info!(edge = %worker.id, client = %self.client, reason = %error, "request refused");
             }
             Reject::Resolve(error) if !matches!(error, ResolveError::NotFound) => {
                 tracing::warn!(edge = %worker.id, %error, "a file could not be served");
@@ -356,7 +365,7 @@ impl Connection {
         let stream = &mut self.stream;
         let draining = async {
             while read < LINGER_BYTES_MAX {
-                buffer.clear();
+                buffer.reset();
                 match read_more(stream, &mut buffer).await {
                     Ok(0) | Err(_) => return,
                     Ok(count) => read += count,

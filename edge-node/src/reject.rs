@@ -109,7 +109,7 @@ impl Reject {
             StatusCode::METHOD_NOT_ALLOWED => fields.push_str("Allow: GET, HEAD\r\n"),
             // RFC 9110 §15.5.2 wants a challenge; RFC 6750 §3 has one for tokens.
             StatusCode::UNAUTHORIZED => {
-                fields.push_str("WWW-Authenticate: Bearer error=\"invalid_token\"\r\n")
+                fields.push_str("WWW-Authenticate: Bearer error=\"invalid_token\"\r\n");
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 let seconds: u8 = rand::rng().random_range(1..=5);

@@ -149,7 +149,10 @@ impl<'b> RequestHead<'b> {
         match (values.next(), values.next()) {
             (None, _) => TokenParameter::Missing,
             (Some(_), Some(_)) => TokenParameter::Repeated,
-            (Some(value), None) => TokenParameter::Given(percent_decode(value.as_bytes()).into()),
+            (Some(value), None) => TokenParameter::Given(match memchr::memchr(b'%', value.as_bytes()) {
+                None => Cow::Borrowed(value.as_bytes()),
+                Some(_) => percent_decode(value.as_bytes()).into(),
+            }),
         }
     }
 }

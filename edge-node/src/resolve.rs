@@ -67,7 +67,7 @@ impl Resolver {
     ///
     /// # Errors
     /// No such file; the store failed or did not answer in time.
-    pub(crate) async fn resolve(&self, grant: Grant<'_>) -> Result<OpenFile, ResolveError> {
+    pub(crate) async fn resolve(&self, grant: &Grant<'_>) -> Result<OpenFile, ResolveError> {
         let file_id = grant.file_id.as_str();
         let entry = match self.ready(file_id) {
             Some(entry) => entry,
@@ -75,7 +75,7 @@ impl Resolver {
         };
         Ok(OpenFile {
             entry,
-            save_as: grant.save_as.map(|name| name.into_owned()),
+            save_as: grant.save_as.as_deref().map(str::to_owned),
         })
     }
 

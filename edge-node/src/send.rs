@@ -62,7 +62,7 @@ impl Sender<'_> {
             } else {
                 &parts[1..]
             };
-            match self.try_send(|stream| Ok(stream.try_write_vectored(parts)?)) {
+            match self.stream.try_write_vectored(parts) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
@@ -83,7 +83,7 @@ impl Sender<'_> {
                     SendFlags::MORE | SendFlags::NOSIGNAL,
                 )?)
             };
-            match self.try_send(|stream| stream.try_io(Interest::WRITABLE, sending)) {
+            match self.stream.try_io(Interest::WRITABLE, sending) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
                 Err(error) => return Err(error.into()),
@@ -103,10 +103,10 @@ impl Sender<'_> {
         source: &Source<'_>,
     ) -> Result<(), SendError> {
         let window_bytes = object.window_bytes();
-        let last = window_number((range.end - 1) / window_bytes);
+        let last = object.window_at(range.end - 1);
         let mut offset = range.start;
         while offset < range.end {
-            let window = window_number(offset / window_bytes);
+            let window = object.window_at(offset);
             for ahead in window + 1..=last.min(window + source.read_ahead) {
                 source.cache.prefetch(object, ahead);
             }
@@ -162,18 +162,10 @@ impl Sender<'_> {
         Ok(())
     }
 
-    fn try_send(&self, send: impl FnOnce(&TcpStream) -> io::Result<usize>) -> io::Result<usize> {
-        send(self.stream)
-    }
-
     async fn writable(&self) -> Result<(), SendError> {
         Ok(self
             .deadline
             .bound(Waiting::Send, self.send_timeout, self.stream.writable())
             .await??)
     }
-}
-
-fn window_number(number: u64) -> u32 {
-    u32::try_from(number).expect("4 PiB of windows are more than a file has")
 }

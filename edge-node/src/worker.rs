@@ -162,6 +162,22 @@ impl Worker {
     }
 }
 
+/// What can be lent again: nothing of one use is left for the next.
+pub(crate) trait Reusable: Default {
+    fn reset(&mut self);
+}
+
+impl Reusable for Vec<u8> {
+    fn reset(&mut self) {
+        self.clear();
+    }
+}
+
+impl Reusable for Scratch {
+    /// Opening a token writes over all that it then reads.
+    fn reset(&mut self) {}
+}
+
 /// Things that are lent and come back, so that a request allocates none.
 pub(crate) struct Pool<T>(Rc<RefCell<Vec<T>>>);
 
@@ -171,7 +187,7 @@ impl<T> Default for Pool<T> {
     }
 }
 
-impl<T: Default> Pool<T> {
+impl<T: Reusable> Pool<T> {
     pub(crate) fn take(&self) -> Lent<T> {
         let thing = self.0.borrow_mut().pop().unwrap_or_default();
         Lent {
@@ -182,12 +198,12 @@ impl<T: Default> Pool<T> {
 }
 
 /// A lent thing; it goes back when dropped.
-pub(crate) struct Lent<T> {
+pub(crate) struct Lent<T: Reusable> {
     thing: Option<T>,
     pool: Rc<RefCell<Vec<T>>>,
 }
 
-impl<T> Deref for Lent<T> {
+impl<T: Reusable> Deref for Lent<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -195,17 +211,20 @@ impl<T> Deref for Lent<T> {
     }
 }
 
-impl<T> DerefMut for Lent<T> {
+impl<T: Reusable> DerefMut for Lent<T> {
     fn deref_mut(&mut self) -> &mut T {
         self.thing.as_mut().expect("there until dropped")
     }
 }
 
-impl<T> Drop for Lent<T> {
+impl<T: Reusable> Drop for Lent<T> {
     fn drop(&mut self) {
         let mut pool = self.pool.borrow_mut();
-        if pool.len() < POOL_MAX {
-            pool.extend(self.thing.take());
+        if pool.len() < POOL_MAX
+            && let Some(mut thing) = self.thing.take()
+        {
+            thing.reset();
+            pool.push(thing);
         }
     }
 }
@@ -227,6 +246,13 @@ impl Default for ReceiveBuffer {
             start: 0,
             end: 0,
         }
+    }
+}
+
+impl Reusable for ReceiveBuffer {
+    fn reset(&mut self) {
+        self.start = 0;
+        self.end = 0;
     }
 }
 
@@ -252,13 +278,8 @@ impl ReceiveBuffer {
     pub(crate) fn consume(&mut self, count: usize) {
         self.start += count;
         if self.start == self.end {
-            self.clear();
+            self.reset();
         }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.start = 0;
-        self.end = 0;
     }
 
     /// RFC 9112 §2.2: empty lines before a request line are ignored.

@@ -135,6 +135,12 @@ impl Object {
         self.windowed().window_bytes
     }
 
+    /// The window that holds a place of the file.
+    pub(crate) fn window_at(&self, offset: u64) -> u32 {
+        let window = offset / self.windowed().window_bytes;
+        u32::try_from(window).expect("4 PiB of windows are more than a file has")
+    }
+
     /// Notes that a transfer uses a unit, once a transfer.
     pub(crate) fn touch(&self, window: Option<u32>) {
         self.frequency(window).touch();

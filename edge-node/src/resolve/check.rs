@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::CHANGES_MAX;
 use super::file::{File, Files};
-use crate::cache::{Object, OnEvicted, WHOLE_BYTES_MAX};
+use crate::cache::{FillError, Object, OnEvicted, WHOLE_BYTES_MAX};
 use crate::uring::FileKind;
 
 /// Why a file cannot be served.
@@ -29,6 +29,16 @@ impl ResolveError {
     /// The store has answered, and there is nothing to serve: an older version is not served either.
     pub(super) fn is_about_the_file(self) -> bool {
         matches!(self, Self::NotFound | Self::NotRegular | Self::Denied)
+    }
+}
+
+impl From<FillError> for ResolveError {
+    fn from(error: FillError) -> Self {
+        match error {
+            FillError::Superseded => Self::Changing,
+            FillError::Storage(errno) => Self::Storage(errno),
+            FillError::Timeout => Self::Timeout,
+        }
     }
 }
 

@@ -1,6 +1,12 @@
 //! An edge of one's own for a test: the real program over a temporary root, spoken to in raw bytes.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

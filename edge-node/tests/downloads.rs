@@ -1,5 +1,7 @@
 //! Files arrive whole, in parts, small and large, cold and warm.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use support::{Edge, content, get_request};

@@ -1,5 +1,7 @@
 //! SIGTERM: out of the registry first, downloads to their end, then gone.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::Duration;

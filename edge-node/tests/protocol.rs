@@ -1,5 +1,7 @@
 //! HTTP/1 on the wire, in raw bytes: framing, limits, persistence (RFC 9112), and what each fault is answered with.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::io::Write;

@@ -1,5 +1,7 @@
 //! A body that ends complete is one version's bytes, whatever happens to the file meanwhile.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs::{self, File};

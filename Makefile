@@ -30,7 +30,7 @@ lint:
 
 bench:
 	deploy/needs.sh build
-	cargo bench --locked -p sluice-benches
+	cargo bench --locked -p sluice-benches -- $(ARGS)
 
 compare:
 	deploy/needs.sh build compare

@@ -31,10 +31,10 @@ type Change = (&'static str, fn(&Edge, &[u8]));
 /// Every way a file changes under a transfer that is not wholly cached.
 const CHANGES: [Change; 5] = [
     ("replaced", |edge, new| {
-        write_over(&edge.root().join("a.bin"), new)
+        write_over(&edge.root().join("a.bin"), new);
     }),
     ("removed", |edge, _| {
-        fs::remove_file(edge.root().join("a.bin")).unwrap()
+        fs::remove_file(edge.root().join("a.bin")).unwrap();
     }),
     ("truncated", |edge, _| {
         let file = File::options()
@@ -133,8 +133,8 @@ fn a_replaced_file_is_served_anew_with_another_etag() {
 #[test]
 fn complete_bodies_are_never_mixed() {
     let edge = Edge::start_with("", "size = \"16MiB\"\nrevalidate = \"20ms\"");
-    let versions: Vec<Vec<u8>> = (0..4)
-        .map(|seed| content((6 << 20) + 1000 * seed as usize, seed))
+    let versions: Vec<Vec<u8>> = (0..4usize)
+        .map(|seed| content((6 << 20) + [0, 1000, 2000, 3000][seed], seed as u64))
         .collect();
     let path = edge.file("a.bin", &versions[0]);
     let stop = std::sync::atomic::AtomicBool::new(false);

@@ -190,6 +190,7 @@ impl Connection {
         if worker.is_refusing() {
             return Err(Reject::Draining);
         }
+        head.check_path()?;
         let now = SystemTime::now();
         let mut scratch = worker.scratches.take();
         let grant = authorize(

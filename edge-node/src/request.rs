@@ -57,6 +57,7 @@ pub struct Conditions<'b> {
 #[derive(Debug)]
 pub struct RequestHead<'b> {
     pub method: Method,
+    path: &'b str,
     query: &'b str,
     /// HTTP/1.0: a connection that is kept has to be told so.
     pub is_http_10: bool,
@@ -104,7 +105,7 @@ impl<'b> RequestHead<'b> {
     /// Parses a whole head, empty line included.
     ///
     /// # Errors
-    /// What is wrong with it; the order of checks is syntax, method, framing, path.
+    /// What is wrong with it; the order of checks is syntax, method, framing.
     pub fn parse(bytes: &'b [u8]) -> Result<Self, RequestError> {
         let mut fields = [MaybeUninit::uninit(); FIELDS_MAX];
         let mut request = httparse::Request::new(&mut []);
@@ -127,17 +128,26 @@ impl<'b> RequestHead<'b> {
         let is_http_10 = request.version == Some(0);
         let fields = Fields::read(request.headers, is_http_10)?;
         let (path, query) = split_target(target)?;
-        if path != "/download" && !path.starts_with("/download/") {
-            return Err(RequestError::Path);
-        }
         let keep_alive = !fields.close && (!is_http_10 || fields.keep_alive);
         Ok(Self {
             method,
+            path,
             query,
             is_http_10,
             keep_alive,
             conditions: fields.conditions,
         })
+    }
+
+    /// `/download`, or `/download/` and any name: the name is for people.
+    ///
+    /// # Errors
+    /// `Path` for any other.
+    pub fn check_path(&self) -> Result<(), RequestError> {
+        match self.path.strip_prefix("/download") {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => Ok(()),
+            _ => Err(RequestError::Path),
+        }
     }
 
     /// The `token` of the query, its percent escapes decoded where it has any.
@@ -345,7 +355,8 @@ mod tests {
             ("GET /download HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", Some(Malformed)),
         ];
         for (text, expected) in table {
-            assert_eq!(parse(text).err(), *expected, "{text:?}");
+            let taken = parse(text).and_then(|head| head.check_path());
+            assert_eq!(taken.err(), *expected, "{text:?}");
         }
     }
 

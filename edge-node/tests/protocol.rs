@@ -80,6 +80,12 @@ fn every_status_is_given_for_its_reason() {
         ),
         ("GET / HTTP/1.1\r\nHost: e\r\n\r\n", 404, "Not found", true),
         (
+            "GET / HTTP/1.1\r\nHost: e\r\nConnection: close\r\n\r\n",
+            404,
+            "Not found",
+            false,
+        ),
+        (
             "POST /download?token=TOKEN HTTP/1.1\r\nHost: e\r\n\r\n",
             405,
             "Only GET and HEAD",

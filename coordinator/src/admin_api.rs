@@ -43,8 +43,7 @@ async fn check_token(State(tokens): State<Arc<AdminTokens>>, request: Request, n
 fn is_authentic(tokens: &AdminTokens, headers: &HeaderMap) -> bool {
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let only = fields.next().filter(|_| fields.next().is_none());
-    only.and_then(|field| field.to_str().ok())
-        .is_some_and(|field| tokens.authenticate(field).is_some())
+    only.and_then(|field| field.to_str().ok()).is_some_and(|field| tokens.authenticate(field).is_some())
 }
 
 #[derive(Serialize)]

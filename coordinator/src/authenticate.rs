@@ -50,10 +50,7 @@ impl Authenticator {
                 SchemeName::Open => Box::new(open::Open),
             }
         };
-        Self {
-            schemes: schemes.iter().map(scheme).collect(),
-            public_prefixes,
-        }
+        Self { schemes: schemes.iter().map(scheme).collect(), public_prefixes }
     }
 
     /// Who asks. A request that carries nobody's credentials is the first scheme's, which says what is missing.
@@ -91,9 +88,7 @@ mod tests {
         fn judge<'a>(&'a self, request: &'a Parts) -> Judgement<'a> {
             let known = request.headers.get(self.0).is_some_and(|value| value == "good");
             let judged = if known {
-                Ok(Principal {
-                    client_id: Some(self.0.to_owned()),
-                })
+                Ok(Principal { client_id: Some(self.0.to_owned()) })
             } else {
                 Err(ApiError::MissingParameter(self.0))
             };

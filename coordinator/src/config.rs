@@ -185,10 +185,7 @@ fn settle_edges(path: &Path, edges: Vec<EdgeRecord>) -> Result<StaticList, Confi
             "is empty; list every edge in a [[registry.edges]] section with its id, url and admin_url".into(),
         ));
     }
-    if let Some(edge) = edges
-        .iter()
-        .find(|edge| !edge.admin_url.as_str().starts_with("http://"))
-    {
+    if let Some(edge) = edges.iter().find(|edge| !edge.admin_url.as_str().starts_with("http://")) {
         return Err(fault(format!(
             "edge '{}': admin_url must begin with http://; edges are probed without TLS",
             edge.id
@@ -230,10 +227,7 @@ fn settle_token_ttl(path: &Path, ttl: Option<Span>) -> Result<Duration, ConfigEr
         return Err(ConfigError::key(
             path,
             "links.token_ttl",
-            format!(
-                "is {}; a token lives from 1s to 24h",
-                humantime::format_duration(ttl)
-            ),
+            format!("is {}; a token lives from 1s to 24h", humantime::format_duration(ttl)),
         ));
     }
     Ok(ttl)

@@ -23,11 +23,7 @@ use crate::routing::{Candidates, Edge, Snapshot};
 
 const USER_ID_BYTES_MAX: usize = 256;
 /// Everything but the unreserved characters of RFC 3986 §2.3: whatever a file is called, its name is one segment.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What the handlers work with.
 pub(crate) struct Api {

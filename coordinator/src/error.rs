@@ -66,10 +66,7 @@ impl IntoResponse for ApiError {
         let body = Problem::new(status, &self.detail()).to_json();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static(problem::CONTENT_TYPE),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
         // An error is this moment's: a cache that kept it would outlive its cause.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self == Self::NoLiveEdge {
@@ -87,11 +84,7 @@ mod tests {
     #[test]
     fn every_error_has_its_status_and_a_sentence() {
         let table = [
-            (
-                ApiError::Query(QueryError::Repeated("a".into())),
-                400,
-                "more than once",
-            ),
+            (ApiError::Query(QueryError::Repeated("a".into())), 400, "more than once"),
             (ApiError::FileId(FileIdError::Segment), 400, "segment"),
             (ApiError::MissingParameter("file_id"), 400, "'file_id'"),
             (ApiError::UserId(256), 400, "256 bytes"),

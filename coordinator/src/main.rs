@@ -49,10 +49,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let metrics = telemetry::start_metrics()?;
     // Two at least: one call that computes must not hold up every other.
     let workers = thread::available_parallelism().map_or(2, NonZero::get).max(2);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     let ended = runtime.block_on(service::run(config, metrics));
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
     Ok(ended?)

@@ -140,10 +140,7 @@ impl Membership {
             if known.as_ref().is_some_and(|known| known.edge.record == *record) {
                 continue;
             }
-            let edge = Arc::new(Edge {
-                record: record.clone(),
-                picks: metrics::picks(&record.id),
-            });
+            let edge = Arc::new(Edge { record: record.clone(), picks: metrics::picks(&record.id) });
             if let Some(known) = known {
                 known.edge = edge;
                 continue;

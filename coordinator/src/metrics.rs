@@ -28,26 +28,15 @@ pub(crate) fn describe() {
         Unit::Count,
         "Calls of the API by endpoint and status; status \"other\" stands for rare ones."
     );
-    describe_histogram!(
-        REQUEST_DURATION,
-        Unit::Seconds,
-        "From a call's head to the answer's, by endpoint."
-    );
-    describe_counter!(
-        PICKS,
-        Unit::Count,
-        "Clients sent to an edge as their first candidate."
-    );
+    describe_histogram!(REQUEST_DURATION, Unit::Seconds, "From a call's head to the answer's, by endpoint.");
+    describe_counter!(PICKS, Unit::Count, "Clients sent to an edge as their first candidate.");
     describe_counter!(TOKENS_MINTED, Unit::Count, "Download tokens minted.");
     describe_gauge!(
         EDGES,
         Unit::Count,
         "Edges of the registry by state; only those that are up get requests."
     );
-    describe_gauge!(
-        RING_SHARE,
-        "The part of all files that an edge is first candidate of, 0 to 1."
-    );
+    describe_gauge!(RING_SHARE, "The part of all files that an edge is first candidate of, 0 to 1.");
     describe_histogram!(
         RING_BUILD_DURATION,
         Unit::Seconds,
@@ -79,14 +68,8 @@ impl Endpoint {
 }
 
 /// The statuses that have a series of their own.
-const STATUSES: [(u16, &str); 6] = [
-    (200, "200"),
-    (302, "302"),
-    (400, "400"),
-    (404, "404"),
-    (405, "405"),
-    (503, "503"),
-];
+const STATUSES: [(u16, &str); 6] =
+    [(200, "200"), (302, "302"), (400, "400"), (404, "404"), (405, "405"), (503, "503")];
 
 /// Handles for calls, by endpoint.
 pub(crate) struct CallMetrics([EndpointMetrics; Endpoint::ALL.len()]);
@@ -114,9 +97,7 @@ impl CallMetrics {
     pub(crate) fn answered(&self, endpoint: Endpoint, status: StatusCode, took: Duration) {
         let handles = &self.0[endpoint as usize];
         let known = STATUSES.iter().position(|(known, _)| *known == status.as_u16());
-        known
-            .map_or(&handles.other, |at| &handles.by_status[at])
-            .increment(1);
+        known.map_or(&handles.other, |at| &handles.by_status[at]).increment(1);
         handles.duration.record(took);
     }
 }

@@ -107,9 +107,7 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_millis(1_800_000_000_999);
         let file_id = FileId::parse("a/b.bin").unwrap();
         let edge = EdgeId::parse("edge-1").unwrap();
-        let named = Principal {
-            client_id: Some("AK1".to_owned()),
-        };
+        let named = Principal { client_id: Some("AK1".to_owned()) };
         for (principal, head_only) in [(Principal::ANONYMOUS, false), (named, true)] {
             let order = Order {
                 file_id: &file_id,

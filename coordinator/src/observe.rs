@@ -85,9 +85,7 @@ fn loggable(is_ours: bool, path: &str) -> &str {
         path.len().min(PATH_BYTES_LOGGED_MAX)
     } else {
         let second = path.get(1..).and_then(|rest| rest.find('/'));
-        second
-            .map_or(path.len(), |at| at + 1)
-            .min(FOREIGN_PATH_BYTES_LOGGED_MAX)
+        second.map_or(path.len(), |at| at + 1).min(FOREIGN_PATH_BYTES_LOGGED_MAX)
     };
     // Not at a character's boundary: then it is no path that anybody means.
     path.get(..end).unwrap_or("/")

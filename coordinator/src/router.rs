@@ -24,10 +24,7 @@ pub(crate) fn api(api: Arc<Api>) -> Router {
         .with_state(api)
         .method_not_allowed_fallback(async || ApiError::Method)
         .fallback(async || ApiError::UnknownPath)
-        .layer(middleware::from_fn_with_state(
-            Arc::new(CallMetrics::new()),
-            observe::observe,
-        ))
+        .layer(middleware::from_fn_with_state(Arc::new(CallMetrics::new()), observe::observe))
 }
 
 /// What a matched route is counted under.

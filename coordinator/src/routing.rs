@@ -35,14 +35,9 @@ impl Snapshot {
     /// thousand edges that come at once: not for a thread that serves.
     pub fn build(ring: &mut Ring, mut live: Vec<Arc<Edge>>) -> Self {
         live.sort_by(|a, b| a.record.id.cmp(&b.record.id));
-        let members = live
-            .iter()
-            .map(|edge| (edge.record.id.clone(), edge.record.weight));
+        let members = live.iter().map(|edge| (edge.record.id.clone(), edge.record.weight));
         ring.set_members(members.collect());
-        Self {
-            table: ring.table(),
-            edges: live.into(),
-        }
+        Self { table: ring.table(), edges: live.into() }
     }
 
     pub fn edges(&self) -> &[Arc<Edge>] {
@@ -51,10 +46,7 @@ impl Snapshot {
 
     /// The edges for a file, best first.
     pub fn candidates(&self, file: &FileId<'_>) -> Candidates<'_> {
-        Candidates {
-            edges: &self.edges,
-            order: self.table.owners(file.as_str().as_bytes()),
-        }
+        Candidates { edges: &self.edges, order: self.table.owners(file.as_str().as_bytes()) }
     }
 
     /// The part of all files that an edge is the first candidate of, 0 to 1; 0 for one that is not live.

@@ -72,17 +72,11 @@ pub async fn run(config: Config, metrics: PrometheusHandle) -> Result<(), StartE
     tokio::spawn(Arc::clone(&keys).follow());
     tokio::spawn(telemetry::upkeep(metrics.clone()));
 
-    let readiness = Arc::new(Readiness {
-        membership: Arc::clone(&membership),
-        draining: AtomicBool::new(false),
-    });
+    let readiness =
+        Arc::new(Readiness { membership: Arc::clone(&membership), draining: AtomicBool::new(false) });
     let pages = admin_api::pages(Arc::clone(&membership), Arc::new(tokens));
-    let admin = admin::router(
-        Arc::clone(&readiness) as Arc<dyn Probed>,
-        metrics,
-        config.admin_hosts.clone(),
-        pages,
-    );
+    let admin =
+        admin::router(Arc::clone(&readiness) as Arc<dyn Probed>, metrics, config.admin_hosts.clone(), pages);
     let api = router::api(Arc::new(Api {
         authenticator: Authenticator::new(&config.schemes, config.public_prefixes.clone()),
         membership,
@@ -163,10 +157,7 @@ struct Signals {
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     async fn next(&mut self) {

@@ -10,9 +10,7 @@ use support::{Coordinator, Edge, Mood, Setting, wait_until};
 /// Files enough that every edge of three is first for some.
 fn placements(coordinator: &Coordinator) -> BTreeMap<String, Vec<String>> {
     let files = (0..60).map(|number| format!("{number}.bin"));
-    files
-        .map(|file| (file.clone(), coordinator.candidates(&file)))
-        .collect()
+    files.map(|file| (file.clone(), coordinator.candidates(&file))).collect()
 }
 
 #[test]
@@ -25,24 +23,16 @@ fn a_dead_edges_files_go_to_their_first_alternate_and_come_back() {
     edges[1].set(Mood::Dead);
     coordinator.wait_for_state("edge-2", "down");
     wait_until("no request goes there", || {
-        placements(&coordinator)
-            .values()
-            .all(|c| !c.contains(&edges[1].id))
+        placements(&coordinator).values().all(|c| !c.contains(&edges[1].id))
     });
     for (file, now) in placements(&coordinator) {
         let expected = before[&file].iter().filter(|id| **id != "edge-2");
-        assert!(
-            now.iter().eq(expected),
-            "{file}: {now:?} after {:?}",
-            before[&file]
-        );
+        assert!(now.iter().eq(expected), "{file}: {now:?} after {:?}", before[&file]);
     }
 
     edges[1].set(Mood::Good);
     coordinator.wait_for_state("edge-2", "up");
-    wait_until("every file is where it was", || {
-        placements(&coordinator) == before
-    });
+    wait_until("every file is where it was", || placements(&coordinator) == before);
 }
 
 #[test]
@@ -58,11 +48,7 @@ fn an_edge_is_out_after_three_misses_in_a_row_and_not_before() {
         edge.is_script_over()
     });
     let edge_now = coordinator.edge("edge-1");
-    assert_eq!(
-        (&edge_now["state"], &edge_now["since"]),
-        (&"up".into(), &since),
-        "it was never out"
-    );
+    assert_eq!((&edge_now["state"], &edge_now["since"]), (&"up".into(), &since), "it was never out");
     edge.script(&[Dead, Dead, Dead]);
     coordinator.wait_for_change("edge-1", "up", "down");
 }
@@ -114,11 +100,7 @@ fn an_edge_that_hangs_or_fails_is_as_good_as_dead() {
         if mood == Mood::Silent {
             assert!(last_probe_ms >= 800.0, "{last_probe_ms}");
         }
-        assert_eq!(
-            coordinator.state_of("edge-2"),
-            "up",
-            "one edge never slows another's probes"
-        );
+        assert_eq!(coordinator.state_of("edge-2"), "up", "one edge never slows another's probes");
         edges[0].set(Mood::Good);
         coordinator.wait_for_state("edge-1", "up");
     }
@@ -137,9 +119,7 @@ fn without_a_live_edge_callers_are_told_to_come_back() {
     let edge = Edge::start("edge-1");
     let coordinator = Coordinator::start(&[&edge]);
     edge.set(Mood::Dead);
-    wait_until("the coordinator is not ready", || {
-        coordinator.ready().status == 503
-    });
+    wait_until("the coordinator is not ready", || coordinator.ready().status == 503);
     assert_eq!(
         coordinator.ready().json(),
         serde_json::json!({ "ready": false, "reasons": ["no live edge"] })
@@ -151,15 +131,9 @@ fn without_a_live_edge_callers_are_told_to_come_back() {
         assert!((1..=5).contains(&seconds));
         assert_eq!(answer.field("cache-control"), "no-store");
     }
-    assert_eq!(
-        coordinator.get("/download/..").status,
-        400,
-        "the caller's faults come first"
-    );
+    assert_eq!(coordinator.get("/download/..").status, 400, "the caller's faults come first");
     edge.set(Mood::Good);
-    wait_until("requests are served again", || {
-        coordinator.get("/download/a").status == 302
-    });
+    wait_until("requests are served again", || coordinator.get("/download/a").status == 302);
 }
 
 #[test]
@@ -175,10 +149,7 @@ fn the_first_answer_of_an_edge_decides_at_once() {
     late.set(Mood::Good);
     let seen = late.probes();
     coordinator.wait_for_state("edge-2", "up");
-    assert!(
-        late.probes() - seen <= 2,
-        "an edge without a history needs one answer"
-    );
+    assert!(late.probes() - seen <= 2, "an edge without a history needs one answer");
 }
 
 #[test]
@@ -192,17 +163,9 @@ fn before_the_first_probes_are_done_the_coordinator_is_not_ready() {
     if coordinator.state_of("edge-1") == "unknown" {
         assert_eq!(answer.status, 503);
         let reasons = answer.json()["reasons"].clone();
-        assert!(
-            reasons
-                .as_array()
-                .unwrap()
-                .contains(&"first probes not done".into()),
-            "{reasons}"
-        );
+        assert!(reasons.as_array().unwrap().contains(&"first probes not done".into()), "{reasons}");
     }
-    wait_until("missing an edge is an answer too", || {
-        coordinator.ready().status == 200
-    });
+    wait_until("missing an edge is an answer too", || coordinator.ready().status == 200);
 }
 
 #[test]

@@ -48,11 +48,7 @@ fn the_path_is_decoded_once_and_the_name_escaped_again() {
         ("x/a+b", "x/a+b", "a%2Bb"),
         ("%252e%252e/x", "%2e%2e/x", "x"),
         ("%252e%252e", "%2e%2e", "%252e%252e"),
-        (
-            "caf%C3%A9%3Fx%23y%26.pdf",
-            "café?x#y&.pdf",
-            "caf%C3%A9%3Fx%23y%26.pdf",
-        ),
+        ("caf%C3%A9%3Fx%23y%26.pdf", "café?x#y&.pdf", "caf%C3%A9%3Fx%23y%26.pdf"),
         ("...", "...", "..."),
         ("a;b=c,d~e", "a;b=c,d~e", "a%3Bb%3Dc%2Cd~e"),
     ];
@@ -113,9 +109,7 @@ fn a_user_may_be_named_and_only_once() {
     let answer = coordinator.get("/download/a?user_id=ann+b");
     let claims = coordinator.claims(&token_of(answer.field("location")));
     assert_eq!(claims.user_id.as_deref(), Some("ann b"));
-    coordinator
-        .get("/download/a?user_id=ann&user_id=bob")
-        .problem(400);
+    coordinator.get("/download/a?user_id=ann&user_id=bob").problem(400);
     coordinator.get("/download/a?user_id=").problem(400);
     coordinator.get("/download/a?user_id=%0a").problem(400);
 }

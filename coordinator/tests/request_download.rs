@@ -27,10 +27,7 @@ fn the_answer_holds_a_token_that_says_what_was_asked() {
     assert_eq!(json["alternates"].as_array().unwrap().len(), 0);
     assert_eq!(json.as_object().unwrap().len(), 4);
     let url = json["download_url"].as_str().unwrap();
-    assert!(
-        url.starts_with("http://edge-1.example:9000/download?token="),
-        "{url}"
-    );
+    assert!(url.starts_with("http://edge-1.example:9000/download?token="), "{url}");
 
     let claims = coordinator.claims(&token_of(url));
     assert_eq!(claims.file_id.as_str(), "a/b cé.bin");
@@ -76,10 +73,7 @@ fn alternates_are_three_other_edges_with_the_same_token() {
         let mut origins: Vec<_> = urls.iter().map(|url| origin(url)).collect();
         assert_eq!(json["edge"], origins[0].as_str());
         for url in &urls {
-            assert_eq!(
-                *url,
-                format!("http://{}.example:9000/download?token={token}", origin(url))
-            );
+            assert_eq!(*url, format!("http://{}.example:9000/download?token={token}", origin(url)));
         }
         origins.sort();
         origins.dedup();
@@ -100,14 +94,8 @@ fn wrong_calls_are_told_what_is_wrong() {
         ("user_id=u", "'file_id' is missing"),
         ("file_id=a", "'user_id' is missing"),
         ("", "'file_id' is missing"),
-        (
-            "file_id=a&file_id=b&user_id=u",
-            "'file_id' is given more than once",
-        ),
-        (
-            "file_id=a&user_id=u&user_id=u",
-            "'user_id' is given more than once",
-        ),
+        ("file_id=a&file_id=b&user_id=u", "'file_id' is given more than once"),
+        ("file_id=a&user_id=u&user_id=u", "'user_id' is given more than once"),
         ("file_id=a&user_id=u&x=1&x=1", "'x' is given more than once"),
         ("file_id=&user_id=u", "file_id is empty"),
         ("file_id=..&user_id=u", "'..' segment"),
@@ -210,10 +198,7 @@ fn request_ids_are_kept_or_replaced_logged_and_sealed() {
     let refused = coordinator.send("GET", "/nowhere", &[("X-Request-Id", "lost-1")]);
     assert_eq!(refused.field("x-request-id"), "lost-1");
     let line = coordinator.log_line(|line| line["request_id"] == "lost-1");
-    assert_eq!(
-        (&line["status"], &line["edge"]),
-        (&404.into(), &serde_json::Value::Null)
-    );
+    assert_eq!((&line["status"], &line["edge"]), (&404.into(), &serde_json::Value::Null));
 }
 
 #[test]
@@ -247,9 +232,7 @@ fn calls_picks_and_tokens_are_counted() {
 fn a_rotated_key_file_mints_with_the_new_key() {
     let edge = Edge::start("edge-1");
     let coordinator = Coordinator::start(&[&edge]);
-    let new = support::KEY_SET
-        .replace("test-1", "test-2")
-        .replace("AAEC", "AAED");
+    let new = support::KEY_SET.replace("test-1", "test-2").replace("AAEC", "AAED");
     coordinator.setting.write_private("keys.jwks.json", &new);
     support::wait_until("tokens are minted with the new key", || {
         let json = coordinator.request_download("a").json();

@@ -78,10 +78,7 @@ fn faults_name_file_line_and_key() {
     for (from, to, key) in table {
         setting.write_config(&whole.replacen(from, to, 1));
         let complaint = complaint(&setting.run(&["--check"]));
-        assert!(
-            complaint.starts_with(&file) && complaint.contains(key),
-            "{complaint}"
-        );
+        assert!(complaint.starts_with(&file) && complaint.contains(key), "{complaint}");
     }
     setting.write_config(&config(&[], ""));
     assert!(complaint(&setting.run(&[])).contains("[[registry.edges]]"));
@@ -106,11 +103,7 @@ fn a_port_in_use_is_named_with_its_key() {
         for part in [&address, &format!("`{key}`"), "choose another port"] {
             assert!(complaint.contains(part), "{complaint}");
         }
-        assert_eq!(
-            setting.files(),
-            ["admin.tokens", "coordinator.toml"],
-            "nothing was made"
-        );
+        assert_eq!(setting.files(), ["admin.tokens", "coordinator.toml"], "nothing was made");
     }
 }
 
@@ -131,10 +124,7 @@ fn exposed_and_broken_secret_files_are_refused() {
     let short = KEY_SET.replace("GxwdHh8", "GxwdHg");
     setting.write_private("keys.jwks.json", &short);
     let complaint_of_key = complaint(&setting.run(&["--check"]));
-    assert!(
-        complaint_of_key.contains("key 'test-1' is 31 bytes long"),
-        "{complaint_of_key}"
-    );
+    assert!(complaint_of_key.contains("key 'test-1' is 31 bytes long"), "{complaint_of_key}");
     assert!(!complaint_of_key.contains("AAECAwQF"));
     setting.write_private("keys.jwks.json", KEY_SET);
     setting.write_private("admin.tokens", "ops:short\n");
@@ -169,10 +159,7 @@ fn a_signal_drains_and_ends() {
         let coordinator = Coordinator::start(&[&edge]);
         coordinator.signal(signal);
         wait_until("it says so", || coordinator.ready().status == 503);
-        assert_eq!(
-            coordinator.ready().json()["reasons"],
-            serde_json::json!(["draining"])
-        );
+        assert_eq!(coordinator.ready().json()["reasons"], serde_json::json!(["draining"]));
         // Whoever has not heard yet is served.
         assert_eq!(coordinator.request_download("a").status, 200);
         assert!(coordinator.wait().success());

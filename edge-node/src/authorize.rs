@@ -59,8 +59,5 @@ pub(crate) fn authorize<'s>(
     if claims.head && head.method != Method::Head {
         return Err(AuthorizeError::HeadOnly);
     }
-    Ok(Grant {
-        file_id: claims.file_id,
-        save_as: claims.r#fn,
-    })
+    Ok(Grant { file_id: claims.file_id, save_as: claims.r#fn })
 }

@@ -160,18 +160,11 @@ impl Config {
             .map_err(|error| ConfigError::key(path, "path_template", error.to_string()))?;
         let root = resolve(path, &raw.root.ok_or_else(|| missing("root"))?);
         if !root.is_dir() {
-            let fault = format!(
-                "is no folder: {}; mount the store there, or name another",
-                root.display()
-            );
+            let fault = format!("is no folder: {}; mount the store there, or name another", root.display());
             return Err(ConfigError::key(path, "root", fault));
         }
         let window_bytes = window_bytes();
-        let cache_size = raw
-            .cache
-            .size
-            .unwrap_or(MemorySize::Percent(50))
-            .of(available_memory());
+        let cache_size = raw.cache.size.unwrap_or(MemorySize::Percent(50)).of(available_memory());
         if cache_size < CACHE_WINDOWS_MIN * window_bytes {
             let fault = format!(
                 "comes to {cache_size} bytes; at least {} are needed",
@@ -223,10 +216,8 @@ impl Config {
 fn window_bytes() -> u64 {
     let setting = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
     // `advise` needs an madvise that we never make.
-    let never = setting.is_empty()
-        || ["[never]", "[deny]", "[advise]"]
-            .iter()
-            .any(|off| setting.contains(off));
+    let never =
+        setting.is_empty() || ["[never]", "[deny]", "[advise]"].iter().any(|off| setting.contains(off));
     if never { 1 << 20 } else { 2 << 20 }
 }
 
@@ -235,10 +226,7 @@ fn available_memory() -> u64 {
     let number = |text: String| text.trim().parse::<u64>().ok();
     let group = fs::read_to_string("/proc/self/cgroup")
         .ok()
-        .and_then(|text| {
-            text.lines()
-                .find_map(|line| line.strip_prefix("0::").map(str::to_owned))
-        })
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("0::").map(str::to_owned)))
         .and_then(|group| fs::read_to_string(format!("/sys/fs/cgroup{group}/memory.max")).ok())
         .and_then(number);
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
@@ -285,29 +273,17 @@ mod tests {
         let table = [
             (FULL.replace("id = \"edge-1\"", ""), "`id` is missing"),
             (FULL.replace("root = \"/\"", ""), "`root` is missing"),
-            (
-                FULL.replace("root = \"/\"", "root = \"/nowhere\""),
-                "`root` is no folder: /nowhere",
-            ),
-            (
-                FULL.replace("64MiB", "1MiB"),
-                "`cache.size` comes to 1048576 bytes",
-            ),
+            (FULL.replace("root = \"/\"", "root = \"/nowhere\""), "`root` is no folder: /nowhere"),
+            (FULL.replace("64MiB", "1MiB"), "`cache.size` comes to 1048576 bytes"),
             (FULL.replace("64MiB", "lots"), "edge.toml:9:"),
             (FULL.replace("[cache]", "[cash]"), "edge.toml:8:"),
             (FULL.replace("127.0.0.1:9001", "9001"), "edge.toml:3:"),
-            (
-                FULL.replace("root = \"/\"", "root = \"/\"\nweight = 0"),
-                "a weight is a whole number from 1",
-            ),
+            (FULL.replace("root = \"/\"", "root = \"/\"\nweight = 0"), "a weight is a whole number from 1"),
             (
                 FULL.replace("root = \"/\"", "root = \"/\"\npath_template = \"x\""),
                 "`path_template` must contain",
             ),
-            (
-                format!("{FULL}\n[limits]\nconnections = 0"),
-                "`limits.connections` must be at least 1",
-            ),
+            (format!("{FULL}\n[limits]\nconnections = 0"), "`limits.connections` must be at least 1"),
         ];
         for (text, expected) in table {
             let fault = judge(&text).unwrap_err();

@@ -37,12 +37,7 @@ pub(crate) async fn serve(stream: TcpStream, client: IpAddr, worker: Rc<Worker>)
     worker.metrics.connections_total.add_alone(1);
     worker.metrics.connections.add(1);
     let deadline = worker.deadlines.slot();
-    let mut connection = Connection {
-        stream,
-        client,
-        deadline,
-        worker: Rc::clone(&worker),
-    };
+    let mut connection = Connection { stream, client, deadline, worker: Rc::clone(&worker) };
     connection.run().await;
     worker.metrics.connections.subtract(1);
 }
@@ -122,11 +117,7 @@ impl Connection {
                 return Err(request::too_large(buffer.bytes()).into());
             }
             let reading = read_more(&mut self.stream, &mut buffer);
-            match self
-                .deadline
-                .bound(Waiting::Head, limits.head_timeout, reading)
-                .await
-            {
+            match self.deadline.bound(Waiting::Head, limits.head_timeout, reading).await {
                 Err(Late) => return Err(Reject::HeadTimeout),
                 Ok(Ok(0) | Err(_)) => return Ok(None),
                 Ok(Ok(_)) => {}
@@ -154,30 +145,20 @@ impl Connection {
         let mut out = self.worker.outs.take();
         let parsed = RequestHead::parse(&buffer.bytes()[..head_bytes]);
         // A head that does not parse says nothing of its connection; the error decides.
-        let (method, keep_alive, is_http_10) = parsed.as_ref().map_or((Method::Get, true, false), |head| {
-            (head.method, head.keep_alive, head.is_http_10)
-        });
+        let (method, keep_alive, is_http_10) = parsed
+            .as_ref()
+            .map_or((Method::Get, true, false), |head| (head.method, head.keep_alive, head.is_http_10));
         let prepared = match parsed {
             Ok(head) => self.prepare(&head, &mut out).await,
             Err(error) => Err(error.into()),
         };
         buffer.consume(head_bytes);
         // Bytes of a next request keep the buffer; otherwise it goes back before anything is sent.
-        let rest = if buffer.bytes().is_empty() {
-            None
-        } else {
-            Some(buffer)
-        };
+        let rest = if buffer.bytes().is_empty() { None } else { Some(buffer) };
         let next = match prepared {
             Ok(reply) => {
                 let kept = keep_alive && !self.worker.is_draining();
-                self.send_reply(
-                    reply,
-                    method,
-                    &out,
-                    if kept { Next::Request } else { Next::Linger },
-                )
-                .await
+                self.send_reply(reply, method, &out, if kept { Next::Request } else { Next::Linger }).await
             }
             Err(reject) => self.send_reject(reject, method, keep_alive && !is_http_10).await,
         };
@@ -193,23 +174,13 @@ impl Connection {
         head.check_path()?;
         let now = SystemTime::now();
         let mut scratch = worker.scratches.take();
-        let grant = authorize(
-            head,
-            self.client,
-            &worker.keys(),
-            NumericDate::from_system_time(now),
-            &mut scratch,
-        )?;
+        let grant =
+            authorize(head, self.client, &worker.keys(), NumericDate::from_system_time(now), &mut scratch)?;
         let now_secs = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut tries = 0;
         let (file, planned) = loop {
             let file = worker.resolver.resolve(&grant).await?;
-            let planned = plan(
-                head.method,
-                &head.conditions,
-                &file.entry.fields.representation(),
-                now_secs,
-            );
+            let planned = plan(head.method, &head.conditions, &file.entry.fields.representation(), now_secs);
             if head.method == Method::Head {
                 break (file, planned);
             }
@@ -224,21 +195,11 @@ impl Connection {
         let persistence = persistence(head.keep_alive && !worker.is_draining(), head.is_http_10);
         let range = {
             let mut date = worker.date.borrow_mut();
-            fields.write_head(
-                &planned,
-                file.save_as.as_deref(),
-                date.at(now_secs),
-                persistence,
-                out,
-            )
+            fields.write_head(&planned, file.save_as.as_deref(), date.at(now_secs), persistence, out)
         };
         worker.metrics.request(status_of(&planned));
         let range = if head.method == Method::Head { 0..0 } else { range };
-        Ok(if range.is_empty() {
-            Reply::Text
-        } else {
-            Reply::File { file, range }
-        })
+        Ok(if range.is_empty() { Reply::Text } else { Reply::File { file, range } })
     }
 
     /// What does not begin gets an answer that says so: the first window is there before the head is sent.
@@ -254,11 +215,7 @@ impl Connection {
             return Ok(());
         }
         let window = object.window_at(start);
-        let begun = self
-            .worker
-            .cache
-            .window(object, window, self.worker.limits.storage_timeout)
-            .await;
+        let begun = self.worker.cache.window(object, window, self.worker.limits.storage_timeout).await;
         begun.map(|_| ()).inspect_err(|_| file.entry.distrust())
     }
 
@@ -301,10 +258,7 @@ impl Connection {
         let source = Source {
             cache: &self.worker.cache,
             storage_timeout: self.worker.limits.storage_timeout,
-            read_ahead: self
-                .worker
-                .cache
-                .read_ahead(self.worker.metrics.transfers.value()),
+            read_ahead: self.worker.cache.read_ahead(self.worker.metrics.transfers.value()),
         };
         let sent = sender.send_windows(object, range, &source).await;
         if let Err(error) = &sent {
@@ -334,21 +288,10 @@ impl Connection {
             _ => {}
         }
         let close = !keep || reject.closes() || worker.is_draining();
-        let persistence = if close {
-            Persistence::Close
-        } else {
-            Persistence::Kept
-        };
+        let persistence = if close { Persistence::Close } else { Persistence::Kept };
         let mut out = worker.outs.take();
-        let secs = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        reject.write(
-            worker.date.borrow_mut().at(secs),
-            persistence,
-            method == Method::Get,
-            &mut out,
-        );
+        let secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        reject.write(worker.date.borrow_mut().at(secs), persistence, method == Method::Get, &mut out);
         match self.sender().send_bytes(&out, &[]).await {
             Ok(()) if close => Next::Linger,
             Ok(()) => Next::Request,

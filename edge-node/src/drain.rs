@@ -44,10 +44,7 @@ pub(crate) async fn drain(
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         };
-        if tokio::time::timeout(limits.drain_timeout, finishing)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(limits.drain_timeout, finishing).await.is_err() {
             tracing::warn!(left = connections(), "drain_timeout is over; the rest is cut");
         }
     };

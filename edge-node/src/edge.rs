@@ -59,11 +59,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         closer,
     );
     let store = Arc::new(store.with_context(|| format!("cannot open `root` {}", config.root.display()))?);
-    let cache = Arc::new(Cache::new(
-        config.cache_size,
-        config.window_bytes,
-        Arc::clone(&store),
-    ));
+    let cache = Arc::new(Cache::new(config.cache_size, config.window_bytes, Arc::clone(&store)));
     let (forgotten, forgetting): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::unbounded_channel()).unzip();
     let files_config = FilesConfig {
         revalidate: config.revalidate,
@@ -84,12 +80,8 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let workers: Vec<_> = (0..threads).map(|_| Arc::new(WorkerMetrics::default())).collect();
     let mut closing = Some(closing);
     for ((listener, forgetting), metrics) in listeners.into_iter().zip(forgetting).zip(&workers) {
-        let (id, key_file, cache, files) = (
-            config.id.clone(),
-            Arc::clone(&key_file),
-            Arc::clone(&cache),
-            Arc::clone(&files),
-        );
+        let (id, key_file, cache, files) =
+            (config.id.clone(), Arc::clone(&key_file), Arc::clone(&cache), Arc::clone(&files));
         let (metrics, phases, closing) = (Arc::clone(metrics), phases.clone(), closing.take());
         let runtime_threads = u32::try_from(limits.storage_concurrency + CHECK_SLOTS).unwrap_or(u32::MAX);
         thread::Builder::new().name("worker".to_owned()).spawn(move || {
@@ -129,34 +121,20 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         })?;
     }
 
-    let status = Arc::new(Status {
-        phase: phases,
-        workers,
-        cache,
-    });
+    let status = Arc::new(Status { phase: phases, workers, cache });
     let router = admin::router(
         Arc::clone(&status) as _,
         exporter.clone(),
         config.admin_hosts,
         pages(Arc::clone(&status)),
     );
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let drained = runtime.block_on(async move {
         tokio::spawn(telemetry::upkeep(exporter));
         tokio::spawn(key_file.follow());
         let admin_listener = tokio::net::TcpListener::from_std(admin_listener)?;
-        let limits_of_admin = ServeLimits {
-            connections_max: 256,
-            ..ServeLimits::default()
-        };
-        tokio::spawn(serve(
-            admin_listener,
-            router,
-            limits_of_admin,
-            std::future::pending(),
-        ));
+        let limits_of_admin = ServeLimits { connections_max: 256, ..ServeLimits::default() };
+        tokio::spawn(serve(admin_listener, router, limits_of_admin, std::future::pending()));
         drain(phase, limits, || status.load().connections).await
     });
     if let Err(error) = drained {
@@ -177,10 +155,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
 fn share_out_descriptors(connections: usize) -> anyhow::Result<(usize, usize)> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let before = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: before.maximum,
-        maximum: before.maximum,
-    };
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit on open files stays as it is");
     }

@@ -47,11 +47,8 @@ impl Persistence {
 impl FileFields {
     /// `name` is what the file is called in the store.
     pub(crate) fn new(name: &str, version: &Version, etag: EtagScheme) -> Self {
-        let seconds = |time: SystemTime| {
-            time.duration_since(UNIX_EPOCH)
-                .as_ref()
-                .map_or(0, Duration::as_secs)
-        };
+        let seconds =
+            |time: SystemTime| time.duration_since(UNIX_EPOCH).as_ref().map_or(0, Duration::as_secs);
         // §8.8.2.1: never later than now.
         let modified_secs = seconds(version.modified_time()).min(seconds(SystemTime::now()));
         let (secs, nanos) = version.modified;
@@ -79,11 +76,7 @@ impl FileFields {
     }
 
     pub(crate) fn representation(&self) -> Representation<'_> {
-        Representation {
-            size: self.size,
-            etag: &self.etag,
-            modified_secs: self.modified_secs,
-        }
+        Representation { size: self.size, etag: &self.etag, modified_secs: self.modified_secs }
     }
 
     /// Writes the head of a planned answer; gives the bytes of the file that its body is, for GET.
@@ -102,15 +95,7 @@ impl FileFields {
             Plan::PreconditionFailed => "412 Precondition Failed",
             Plan::RangeNotSatisfiable => "416 Range Not Satisfiable",
         };
-        for part in [
-            "HTTP/1.1 ",
-            status,
-            "\r\nDate: ",
-            date,
-            "\r\n",
-            persistence.field(),
-            &self.validators,
-        ] {
+        for part in ["HTTP/1.1 ", status, "\r\nDate: ", date, "\r\n", persistence.field(), &self.validators] {
             head.extend_from_slice(part.as_bytes());
         }
         let body = match plan {
@@ -118,12 +103,7 @@ impl FileFields {
             Plan::Partial(range) => {
                 write_to(
                     head,
-                    format_args!(
-                        "Content-Range: bytes {}-{}/{}\r\n",
-                        range.start,
-                        range.end - 1,
-                        self.size
-                    ),
+                    format_args!("Content-Range: bytes {}-{}/{}\r\n", range.start, range.end - 1, self.size),
                 );
                 range.clone()
             }
@@ -147,10 +127,7 @@ impl FileFields {
             }
             head.extend_from_slice(b"\r\n");
         }
-        write_to(
-            head,
-            format_args!("Content-Length: {}\r\n\r\n", body.end - body.start),
-        );
+        write_to(head, format_args!("Content-Length: {}\r\n\r\n", body.end - body.start));
         body
     }
 }
@@ -187,10 +164,7 @@ pub(crate) struct DateCache {
 
 impl DateCache {
     pub(crate) fn new() -> Self {
-        Self {
-            secs: u64::MAX,
-            text: String::with_capacity(29),
-        }
+        Self { secs: u64::MAX, text: String::with_capacity(29) }
     }
 
     /// The date of `secs` seconds since 1970.

@@ -61,10 +61,7 @@ impl Deadline {
                 return Poll::Ready(Err(Late));
             }
             let mut waker = self.waker.borrow_mut();
-            if !waker
-                .as_ref()
-                .is_some_and(|known| known.will_wake(context.waker()))
-            {
+            if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
                 *waker = Some(context.waker().clone());
             }
             Poll::Pending
@@ -108,11 +105,7 @@ impl Deadlines {
             slots.push(None);
         }
         slots[place] = Some(Rc::clone(&deadline));
-        DeadlineSlot {
-            deadlines: Rc::clone(self),
-            place,
-            deadline,
-        }
+        DeadlineSlot { deadlines: Rc::clone(self), place, deadline }
     }
 
     /// Ends waits that are late, and those for a next request where there shall be none.
@@ -154,11 +147,7 @@ mod tests {
                 late.bound(Waiting::Head, Duration::ZERO, std::future::pending::<()>()),
                 tokio::time::timeout(
                     Duration::from_millis(50),
-                    patient.bound(
-                        Waiting::Idle,
-                        Duration::from_secs(9),
-                        std::future::pending::<()>()
-                    )
+                    patient.bound(Waiting::Idle, Duration::from_secs(9), std::future::pending::<()>())
                 ),
             )
         };
@@ -177,9 +166,6 @@ mod tests {
     async fn what_is_ready_is_never_late() {
         let deadlines = Rc::new(Deadlines::default());
         let slot = deadlines.slot();
-        assert_eq!(
-            slot.bound(Waiting::Head, Duration::ZERO, async { 7 }).await,
-            Ok(7)
-        );
+        assert_eq!(slot.bound(Waiting::Head, Duration::ZERO, async { 7 }).await, Ok(7));
     }
 }

@@ -19,11 +19,7 @@ pub(crate) fn listeners(address: SocketAddr, count: usize) -> Result<Vec<TcpList
         let exclusive = bind(address, "listen")?;
         exclusive.local_addr().unwrap_or(address)
     };
-    let fault = |source| BindError {
-        address,
-        key: "listen".to_owned(),
-        source,
-    };
+    let fault = |source| BindError { address, key: "listen".to_owned(), source };
     (0..count).map(|_| shared(address).map_err(fault)).collect()
 }
 
@@ -45,19 +41,13 @@ mod tests {
     fn a_port_in_use_is_refused_and_said() {
         let held = TcpListener::bind("127.0.0.1:0").unwrap();
         let fault = listeners(held.local_addr().unwrap(), 2).unwrap_err().to_string();
-        assert!(
-            fault.contains("`listen`") && fault.contains("another port"),
-            "{fault}"
-        );
+        assert!(fault.contains("`listen`") && fault.contains("another port"), "{fault}");
     }
 
     #[test]
     fn workers_share_one_port() {
         let listeners = listeners("127.0.0.1:0".parse().unwrap(), 3).unwrap();
-        let addresses: Vec<_> = listeners
-            .iter()
-            .map(|listener| listener.local_addr().unwrap())
-            .collect();
+        let addresses: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         assert!(addresses[0].port() != 0 && addresses.iter().all(|address| *address == addresses[0]));
     }
 }

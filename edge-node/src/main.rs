@@ -33,10 +33,7 @@ fn main() -> ExitCode {
     }
 }
 
-#[allow(
-    clippy::print_stderr,
-    reason = "said to whoever started the program, before there are logs"
-)]
+#[allow(clippy::print_stderr, reason = "said to whoever started the program, before there are logs")]
 fn say(line: &str) {
     eprintln!("{line}");
 }

@@ -14,14 +14,10 @@ const OVERRIDES: [(&str, &str); 6] = [
 /// The media type of a file called `name`; `application/octet-stream` where nothing is known.
 pub(crate) fn of_name(name: &str) -> &'static str {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    let found = OVERRIDES
-        .iter()
-        .find(|(known, _)| extension.eq_ignore_ascii_case(known));
+    let found = OVERRIDES.iter().find(|(known, _)| extension.eq_ignore_ascii_case(known));
     match found {
         Some((_, media_type)) => media_type,
-        None => mime_guess::from_ext(extension)
-            .first_raw()
-            .unwrap_or("application/octet-stream"),
+        None => mime_guess::from_ext(extension).first_raw().unwrap_or("application/octet-stream"),
     }
 }
 

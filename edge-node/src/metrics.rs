@@ -21,8 +21,7 @@ impl Counter {
 
     /// For a counter with one writer: no locked instruction.
     pub(crate) fn add_alone(&self, amount: u64) {
-        self.0
-            .store(self.0.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+        self.0.store(self.0.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
     }
 
     pub(crate) fn value(&self) -> u64 {
@@ -31,9 +30,7 @@ impl Counter {
 }
 
 /// Every status the edge answers with; a place each.
-const STATUSES: [u16; 16] = [
-    200, 206, 304, 400, 401, 403, 404, 405, 408, 412, 414, 416, 431, 500, 503, 505,
-];
+const STATUSES: [u16; 16] = [200, 206, 304, 400, 401, 403, 404, 405, 408, 412, 414, 416, 431, 500, 503, 505];
 
 const TOKEN_ERRORS: [TokenError; 11] = [
     TokenError::TooLong,
@@ -97,10 +94,7 @@ pub(crate) fn export(workers: &[Arc<WorkerMetrics>], cache: &crate::cache::Cache
         counter!("sluice_edge_requests_total", "status" => status.to_string()).absolute(total);
     }
     for (place, error) in TOKEN_ERRORS.iter().enumerate() {
-        let total = workers
-            .iter()
-            .map(|worker| worker.token_failures[place].value())
-            .sum();
+        let total = workers.iter().map(|worker| worker.token_failures[place].value()).sum();
         counter!("sluice_edge_token_failures_total", "reason" => error.reason()).absolute(total);
     }
     counter!("sluice_edge_body_bytes_total").absolute(sum(|worker| &worker.body_bytes));
@@ -137,31 +131,19 @@ pub(crate) fn describe() {
     describe_counter!("sluice_edge_requests_total", "Requests answered, by status");
     describe_counter!("sluice_edge_token_failures_total", "Tokens refused, by reason");
     describe_counter!("sluice_edge_body_bytes_total", "Bytes of files sent");
-    describe_counter!(
-        "sluice_edge_short_bodies_total",
-        "Bodies that ended short of their Content-Length"
-    );
+    describe_counter!("sluice_edge_short_bodies_total", "Bodies that ended short of their Content-Length");
     describe_counter!("sluice_edge_connections_total", "Connections accepted");
     describe_counter!(
         "sluice_edge_window_hits_total",
         "Windows that were in the cache when a transfer came to them"
     );
-    describe_counter!(
-        "sluice_edge_window_misses_total",
-        "Windows that a transfer waited for"
-    );
-    describe_counter!(
-        "sluice_edge_cache_fills_total",
-        "Small files and windows read from the store"
-    );
+    describe_counter!("sluice_edge_window_misses_total", "Windows that a transfer waited for");
+    describe_counter!("sluice_edge_cache_fills_total", "Small files and windows read from the store");
     describe_counter!(
         "sluice_edge_cache_fill_failures_total",
         "Windows whose read failed or was of another version"
     );
-    describe_counter!(
-        "sluice_edge_cache_evictions_total",
-        "Small files and windows evicted"
-    );
+    describe_counter!("sluice_edge_cache_evictions_total", "Small files and windows evicted");
     describe_gauge!("sluice_edge_connections", "Connections open now");
     describe_gauge!("sluice_edge_transfers", "Bodies being sent now");
     describe_gauge!("sluice_edge_cache_bytes", "Bytes the cache holds now");

@@ -47,10 +47,7 @@ pub fn plan(method: Method, conditions: &Conditions<'_>, file: &Representation<'
     let (Method::Get, Some(asked)) = (method, conditions.range) else {
         return Plan::Full;
     };
-    if conditions
-        .if_range
-        .is_some_and(|validator| !conditional::if_range_holds(validator, file, now))
-    {
+    if conditions.if_range.is_some_and(|validator| !conditional::if_range_holds(validator, file, now)) {
         return Plan::Full;
     }
     match range::parse(asked, file.size) {

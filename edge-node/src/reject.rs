@@ -101,10 +101,7 @@ impl Reject {
     }
 
     fn fields(self, status: StatusCode) -> String {
-        let mut fields = format!(
-            "Content-Type: {}\r\nCache-Control: no-store\r\n",
-            problem::CONTENT_TYPE
-        );
+        let mut fields = format!("Content-Type: {}\r\nCache-Control: no-store\r\n", problem::CONTENT_TYPE);
         match status {
             StatusCode::METHOD_NOT_ALLOWED => fields.push_str("Allow: GET, HEAD\r\n"),
             // RFC 9110 §15.5.2 wants a challenge; RFC 6750 §3 has one for tokens.

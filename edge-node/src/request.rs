@@ -94,11 +94,7 @@ pub fn find_end(bytes: &[u8], searched: usize) -> Result<Option<usize>, RequestE
 /// Which limit a head without an end has passed at [`HEAD_BYTES_MAX`].
 pub fn too_large(bytes: &[u8]) -> RequestError {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    if line.len() > TARGET_BYTES_MAX {
-        RequestError::TargetTooLong
-    } else {
-        RequestError::HeadTooLarge
-    }
+    if line.len() > TARGET_BYTES_MAX { RequestError::TargetTooLong } else { RequestError::HeadTooLarge }
 }
 
 impl<'b> RequestHead<'b> {
@@ -129,14 +125,7 @@ impl<'b> RequestHead<'b> {
         let fields = Fields::read(request.headers, is_http_10)?;
         let (path, query) = split_target(target)?;
         let keep_alive = !fields.close && (!is_http_10 || fields.keep_alive);
-        Ok(Self {
-            method,
-            path,
-            query,
-            is_http_10,
-            keep_alive,
-            conditions: fields.conditions,
-        })
+        Ok(Self { method, path, query, is_http_10, keep_alive, conditions: fields.conditions })
     }
 
     /// `/download`, or `/download/` and any name: the name is for people.
@@ -152,10 +141,7 @@ impl<'b> RequestHead<'b> {
 
     /// The `token` of the query, its percent escapes decoded where it has any.
     pub fn token(&self) -> TokenParameter<'b> {
-        let mut values = self
-            .query
-            .split('&')
-            .filter_map(|parameter| parameter.strip_prefix("token="));
+        let mut values = self.query.split('&').filter_map(|parameter| parameter.strip_prefix("token="));
         match (values.next(), values.next()) {
             (None, _) => TokenParameter::Missing,
             (Some(_), Some(_)) => TokenParameter::Repeated,
@@ -279,77 +265,41 @@ mod tests {
         use RequestError::*;
         let table: &[(&str, Option<RequestError>)] = &[
             ("GET /download?token=x HTTP/1.1\r\nHost: a\r\n\r\n", None),
-            (
-                "HEAD /download/any%20name?token=x HTTP/1.1\r\nhost: a:80\r\n\r\n",
-                None,
-            ),
+            ("HEAD /download/any%20name?token=x HTTP/1.1\r\nhost: a:80\r\n\r\n", None),
             ("GET /download?token=x HTTP/1.0\r\n\r\n", None),
             ("GET http://h/download?token=x HTTP/1.1\r\nHost: a\r\n\r\n", None),
-            (
-                "GET /download?token=x HTTP/1.1\r\nHost: [::1]:80\r\nContent-Length: 0\r\n\r\n",
-                None,
-            ),
+            ("GET /download?token=x HTTP/1.1\r\nHost: [::1]:80\r\nContent-Length: 0\r\n\r\n", None),
             ("GET /download?token=x HTTP/1.1\r\nHost:\r\n\r\n", None),
             ("GET /download?token=x HTTP/1.1\r\n\r\n", Some(Host)),
-            (
-                "GET /download?token=x HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
-                Some(Host),
-            ),
-            (
-                "GET /download?token=x HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n",
-                Some(Host),
-            ),
+            ("GET /download?token=x HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Some(Host)),
+            ("GET /download?token=x HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", Some(Host)),
             ("GET /download?token=x HTTP/1.1\r\nHost: a b\r\n\r\n", Some(Host)),
             ("GET /download?token=x HTTP/1.1\r\nHost: u@a\r\n\r\n", Some(Host)),
-            (
-                "GET /download HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n",
-                Some(Body),
-            ),
+            ("GET /download HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", Some(Body)),
             (
                 "GET /download HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
                 Some(Body),
             ),
-            (
-                "GET /download HTTP/1.1\r\nHost: a\r\nContent-Length: -0\r\n\r\n",
-                Some(Body),
-            ),
-            (
-                "GET /download HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
-                Some(Body),
-            ),
-            (
-                "GET /download HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-                Some(Body),
-            ),
-            (
-                "GET /download HTTP/1.0\r\nTransfer-Encoding: identity\r\n\r\n",
-                Some(Body),
-            ),
+            ("GET /download HTTP/1.1\r\nHost: a\r\nContent-Length: -0\r\n\r\n", Some(Body)),
+            ("GET /download HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", Some(Body)),
+            ("GET /download HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", Some(Body)),
+            ("GET /download HTTP/1.0\r\nTransfer-Encoding: identity\r\n\r\n", Some(Body)),
             ("POST /download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Method)),
-            (
-                "POST /download HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
-                Some(Method),
-            ),
+            ("POST /download HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", Some(Method)),
             ("get /download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Method)),
             ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Some(Method)),
             ("GET /other HTTP/1.1\r\nHost: a\r\n\r\n", Some(Path)),
             ("GET /downloads HTTP/1.1\r\nHost: a\r\n\r\n", Some(Path)),
             ("GET http://h HTTP/1.1\r\nHost: a\r\n\r\n", Some(Path)),
             ("GET download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Malformed)),
-            (
-                "GET ftp://h/download HTTP/1.1\r\nHost: a\r\n\r\n",
-                Some(Malformed),
-            ),
+            ("GET ftp://h/download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Malformed)),
             ("GET /download#x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Malformed)),
             ("GET /download HTTP/2.0\r\nHost: a\r\n\r\n", Some(Version)),
             ("GET /download\r\n\r\n", Some(Malformed)),
             ("GET  /download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Malformed)),
             ("GET /download HTTP/1.1\r\nHost : a\r\n\r\n", Some(Malformed)),
             ("GET /download HTTP/1.1\r\n Host: a\r\n\r\n", Some(Malformed)),
-            (
-                "GET /download HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
-                Some(Malformed),
-            ),
+            ("GET /download HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", Some(Malformed)),
             ("GET /download HTTP/1.1\r\nHost: a\0\r\n\r\n", Some(Malformed)),
             ("GET /down\0load HTTP/1.1\r\nHost: a\r\n\r\n", Some(Malformed)),
             ("GET /download HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", Some(Malformed)),
@@ -363,14 +313,9 @@ mod tests {
     #[test]
     fn connections_are_kept_as_the_versions_say() {
         let kept = |version: &str, connection: &str| {
-            let field = if connection.is_empty() {
-                String::new()
-            } else {
-                format!("Connection: {connection}\r\n")
-            };
-            parse(&format!("GET /download HTTP/{version}\r\nHost: a\r\n{field}\r\n"))
-                .unwrap()
-                .keep_alive
+            let field =
+                if connection.is_empty() { String::new() } else { format!("Connection: {connection}\r\n") };
+            parse(&format!("GET /download HTTP/{version}\r\nHost: a\r\n{field}\r\n")).unwrap().keep_alive
         };
         assert!(kept("1.1", "") && kept("1.1", "keep-alive") && kept("1.1", "x"));
         assert!(!kept("1.1", "close") && !kept("1.1", "x, Close") && !kept("1.1", "keep-alive, close"));
@@ -401,10 +346,7 @@ mod tests {
         let text = "GET /download HTTP/1.1\r\nHost: a\r\nIf-None-Match: \"a\"\r\nRange: bytes=0-\r\n\
                     if-none-match: \"b\"\r\nRange: bytes=1-\r\n\r\n";
         let head = parse(text).unwrap();
-        assert_eq!(
-            head.conditions.if_none_match.as_deref(),
-            Some(&b"\"a\", \"b\""[..])
-        );
+        assert_eq!(head.conditions.if_none_match.as_deref(), Some(&b"\"a\", \"b\""[..]));
         assert_eq!(head.conditions.range, Some(&b""[..]));
     }
 
@@ -415,17 +357,9 @@ mod tests {
         for cut in 0..head.len() {
             let found = find_end(&head[..cut], 0).unwrap();
             assert_eq!(found, (cut >= end).then_some(end), "{cut}");
-            assert_eq!(
-                find_end(head, cut.min(end - 1)).unwrap(),
-                Some(end),
-                "resumed at {cut}"
-            );
+            assert_eq!(find_end(head, cut.min(end - 1)).unwrap(), Some(end), "resumed at {cut}");
         }
-        for bare in [
-            &b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..],
-            b"GET / HTTP/1.1\r\nHost: a\n\n",
-            b"\n",
-        ] {
+        for bare in [&b"GET / HTTP/1.1\nHost: a\r\n\r\n"[..], b"GET / HTTP/1.1\r\nHost: a\n\n", b"\n"] {
             assert_eq!(find_end(bare, 0), Err(RequestError::BareLf));
         }
     }

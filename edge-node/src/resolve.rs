@@ -57,10 +57,7 @@ pub(crate) struct Resolver {
 
 impl Resolver {
     pub(crate) fn new(files: Arc<Files>) -> Self {
-        Self {
-            files,
-            entries: RefCell::default(),
-        }
+        Self { files, entries: RefCell::default() }
     }
 
     /// Finds or opens the granted file. While it is fresh this takes no lock, asks nobody and waits for nothing.
@@ -73,10 +70,7 @@ impl Resolver {
             Some(entry) => entry,
             None => self.refresh(file_id).await?,
         };
-        Ok(OpenFile {
-            entry,
-            save_as: grant.save_as.as_deref().map(str::to_owned),
-        })
+        Ok(OpenFile { entry, save_as: grant.save_as.as_deref().map(str::to_owned) })
     }
 
     /// The entry, if it may be served as it is.
@@ -124,15 +118,8 @@ impl Resolver {
 
     fn insert(&self, file_id: &str, file: &Arc<File>, object: Arc<Object>, generation: u64) -> Rc<Entry> {
         let fields = FileFields::new(file.name(), object.version(), self.files.config().etag);
-        let entry = Rc::new(Entry {
-            object,
-            fields,
-            file: Arc::clone(file),
-            generation,
-        });
-        self.entries
-            .borrow_mut()
-            .insert(file_id.into(), Rc::clone(&entry));
+        let entry = Rc::new(Entry { object, fields, file: Arc::clone(file), generation });
+        self.entries.borrow_mut().insert(file_id.into(), Rc::clone(&entry));
         entry
     }
 
@@ -140,10 +127,7 @@ impl Resolver {
     pub(crate) async fn follow_forgotten(&self, mut forgotten: mpsc::UnboundedReceiver<Arc<File>>) {
         while let Some(file) = forgotten.recv().await {
             let mut entries = self.entries.borrow_mut();
-            if entries
-                .get(file.id())
-                .is_some_and(|entry| entry.generation != entry.file.generation())
-            {
+            if entries.get(file.id()).is_some_and(|entry| entry.generation != entry.file.generation()) {
                 entries.remove(file.id());
             }
         }

@@ -57,11 +57,7 @@ impl Sender<'_> {
                 io::IoSlice::new(head.get(sent..).unwrap_or_default()),
                 io::IoSlice::new(&body[sent.saturating_sub(head.len())..]),
             ];
-            let parts = if sent < head.len() {
-                &parts[..]
-            } else {
-                &parts[1..]
-            };
+            let parts = if sent < head.len() { &parts[..] } else { &parts[1..] };
             match self.stream.try_write_vectored(parts) {
                 Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 Ok(count) => sent += count,
@@ -76,13 +72,8 @@ impl Sender<'_> {
     pub(crate) async fn send_head(&self, head: &[u8]) -> Result<(), SendError> {
         let mut sent = 0;
         while sent < head.len() {
-            let sending = || {
-                Ok(rustix::net::send(
-                    self.stream,
-                    &head[sent..],
-                    SendFlags::MORE | SendFlags::NOSIGNAL,
-                )?)
-            };
+            let sending =
+                || Ok(rustix::net::send(self.stream, &head[sent..], SendFlags::MORE | SendFlags::NOSIGNAL)?);
             match self.stream.try_io(Interest::WRITABLE, sending) {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
@@ -110,10 +101,7 @@ impl Sender<'_> {
             for ahead in window + 1..=last.min(window + source.read_ahead) {
                 source.cache.prefetch(object, ahead);
             }
-            let (mut pin, was_there) = source
-                .cache
-                .window(object, window, source.storage_timeout)
-                .await?;
+            let (mut pin, was_there) = source.cache.window(object, window, source.storage_timeout).await?;
             if was_there {
                 object.touch(Some(window));
                 self.metrics.window_hits.add_alone(1);
@@ -127,11 +115,7 @@ impl Sender<'_> {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         drop(pin);
                         self.writable().await?;
-                        pin = source
-                            .cache
-                            .window(object, window, source.storage_timeout)
-                            .await?
-                            .0;
+                        pin = source.cache.window(object, window, source.storage_timeout).await?.0;
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -148,12 +132,7 @@ impl Sender<'_> {
     fn send_pinned(&self, object: &Object, offset: &mut u64, end: u64) -> io::Result<()> {
         let length = usize::try_from(end - *offset).expect("a window fits memory");
         let count = self.stream.try_io(Interest::WRITABLE, || {
-            Ok(rustix::fs::sendfile(
-                self.stream,
-                object.memory(),
-                Some(offset),
-                length,
-            )?)
+            Ok(rustix::fs::sendfile(self.stream, object.memory(), Some(offset), length)?)
         })?;
         if count == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
@@ -163,9 +142,6 @@ impl Sender<'_> {
     }
 
     async fn writable(&self) -> Result<(), SendError> {
-        Ok(self
-            .deadline
-            .bound(Waiting::Send, self.send_timeout, self.stream.writable())
-            .await??)
+        Ok(self.deadline.bound(Waiting::Send, self.send_timeout, self.stream.writable()).await??)
     }
 }

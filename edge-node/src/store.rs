@@ -32,10 +32,7 @@ impl PathTemplate {
         if after.contains("{file_id}") || FileId::parse(example.as_str()).is_err() {
             return Err(TemplateError);
         }
-        Ok(Self {
-            before: before.to_owned(),
-            after: after.to_owned(),
-        })
+        Ok(Self { before: before.to_owned(), after: after.to_owned() })
     }
 
     pub(crate) fn path(&self, file_id: &str) -> String {
@@ -98,18 +95,12 @@ impl Store {
     /// The kernel's, see [`open`] and [`statx`].
     pub(crate) async fn open(&self, path: &str) -> io::Result<(Arc<StoreFd>, FileStat)> {
         let direct = self.direct.load(Ordering::Relaxed);
-        let rules = OpenRules {
-            follow_symlinks: self.follow_symlinks,
-            direct,
-        };
+        let rules = OpenRules { follow_symlinks: self.follow_symlinks, direct };
         let opened = open(self.root.clone(), path, rules, self.closer.clone()).await;
         // EINVAL: a filesystem without O_DIRECT, or a folder on one that has it.
         let refused = direct && matches!(&opened, Err(error) if error.raw_os_error() == Some(libc::EINVAL));
         let file = if refused {
-            let rules = OpenRules {
-                direct: false,
-                ..rules
-            };
+            let rules = OpenRules { direct: false, ..rules };
             open(self.root.clone(), path, rules, self.closer.clone()).await
         } else {
             opened
@@ -158,15 +149,9 @@ mod tests {
     fn templates_name_the_file_once_beneath_the_root() {
         let template = PathTemplate::parse("files/{file_id}.pdf").unwrap();
         assert_eq!(template.path("a/b"), "files/a/b.pdf");
-        for text in [
-            "",
-            "x",
-            "{file_id}{file_id}",
-            "/{file_id}",
-            "../{file_id}",
-            "{file_id}/..",
-            "a//{file_id}",
-        ] {
+        for text in
+            ["", "x", "{file_id}{file_id}", "/{file_id}", "../{file_id}", "{file_id}/..", "a//{file_id}"]
+        {
             assert_eq!(PathTemplate::parse(text), Err(TemplateError), "{text}");
         }
     }

@@ -53,10 +53,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "called once, with what the process is made of"
-    )]
+    #[allow(clippy::too_many_arguments, reason = "called once, with what the process is made of")]
     pub(crate) fn new(
         id: EdgeId,
         limits: Limits,
@@ -127,11 +124,7 @@ impl Worker {
         if self.metrics.connections.value() >= self.connections_max {
             return self.turn_away(&stream);
         }
-        tokio_uring::spawn(connection::serve(
-            stream,
-            client_net::normalise(client),
-            Rc::clone(self),
-        ));
+        tokio_uring::spawn(connection::serve(stream, client_net::normalise(client), Rc::clone(self)));
     }
 
     /// A word to a client that has no place, if its socket takes it, without waiting for its request.
@@ -140,12 +133,7 @@ impl Worker {
         let secs = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
-        Reject::Full.write(
-            self.date.borrow_mut().at(secs),
-            Persistence::Close,
-            true,
-            &mut out,
-        );
+        Reject::Full.write(self.date.borrow_mut().at(secs), Persistence::Close, true, &mut out);
         self.metrics.request(Reject::Full.status().as_u16());
         let _ = stream.try_write(&out);
     }
@@ -190,10 +178,7 @@ impl<T> Default for Pool<T> {
 impl<T: Reusable> Pool<T> {
     pub(crate) fn take(&self) -> Lent<T> {
         let thing = self.0.borrow_mut().pop().unwrap_or_default();
-        Lent {
-            thing: Some(thing),
-            pool: Rc::clone(&self.0),
-        }
+        Lent { thing: Some(thing), pool: Rc::clone(&self.0) }
     }
 }
 
@@ -241,11 +226,7 @@ pub(crate) type Buffer = Lent<ReceiveBuffer>;
 
 impl Default for ReceiveBuffer {
     fn default() -> Self {
-        Self {
-            memory: vec![0; BUFFER_BYTES].into(),
-            start: 0,
-            end: 0,
-        }
+        Self { memory: vec![0; BUFFER_BYTES].into(), start: 0, end: 0 }
     }
 }
 

@@ -25,11 +25,7 @@ fn lay_out(edge: &Edge) {
     let made = Command::new("mkfifo").arg(root.join("fifo")).status().unwrap();
     assert!(made.success());
     // Only root can make a device; /dev/null serves where the test may not.
-    let device = Command::new("mknod")
-        .arg(root.join("device"))
-        .args(["c", "1", "3"])
-        .status()
-        .unwrap();
+    let device = Command::new("mknod").arg(root.join("device")).args(["c", "1", "3"]).status().unwrap();
     assert!(device.success() || !rustix_is_root());
 }
 
@@ -45,16 +41,7 @@ fn statuses(edge: &Edge, names: &[&str]) -> Vec<u16> {
 fn nothing_but_regular_files_is_served() {
     let edge = Edge::start();
     lay_out(&edge);
-    let names = [
-        "dir",
-        "fifo",
-        "socket",
-        "device",
-        "none",
-        "dir/none",
-        "dir/a.bin/b",
-        "loop",
-    ];
+    let names = ["dir", "fifo", "socket", "device", "none", "dir/none", "dir/a.bin/b", "loop"];
     assert_eq!(statuses(&edge, &names), vec![404; names.len()]);
     assert_eq!(statuses(&edge, &["dir/a.bin"]), [200]);
     let long = format!("{}/x", "y".repeat(300));
@@ -107,10 +94,6 @@ fn ids_that_break_the_rules_are_malformed_tokens() {
         let mut connection = edge.connect();
         connection.send(&get_request(&token, ""));
         let answer = connection.answer();
-        assert_eq!(
-            (answer.status, answer.detail().as_str()),
-            (400, "Invalid or malformed token"),
-            "{id:?}"
-        );
+        assert_eq!((answer.status, answer.detail().as_str()), (400, "Invalid or malformed token"), "{id:?}");
     }
 }

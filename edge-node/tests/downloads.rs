@@ -6,17 +6,7 @@ mod support;
 
 use support::{Edge, content, get_request};
 
-const SIZES: [usize; 9] = [
-    0,
-    1,
-    1024,
-    65_535,
-    65_536,
-    65_537,
-    1 << 20,
-    (1 << 20) + 1,
-    (10 << 20) + 3,
-];
+const SIZES: [usize; 9] = [0, 1, 1024, 65_535, 65_536, 65_537, 1 << 20, (1 << 20) + 1, (10 << 20) + 3];
 
 #[test]
 fn files_of_every_size_arrive_cold_and_warm() {
@@ -64,10 +54,7 @@ fn any_range_of_a_large_file_is_exact_even_from_a_cache_smaller_than_it() {
                     Some(&*format!("bytes {first}-{last}/{size}")),
                     "{cache} round {round}"
                 );
-                assert!(
-                    answer.body == bytes[first..=last],
-                    "{cache} round {round}: {first}-{last} differs"
-                );
+                assert!(answer.body == bytes[first..=last], "{cache} round {round}: {first}-{last} differs");
             }
         }
         let held = edge.metric("sluice_edge_cache_bytes ");
@@ -92,11 +79,7 @@ fn a_thousand_requests_for_one_cold_file_read_it_once() {
             });
         }
     });
-    assert_eq!(
-        edge.metric("sluice_edge_cache_fills_total "),
-        3.0,
-        "three windows, each filled once"
-    );
+    assert_eq!(edge.metric("sluice_edge_cache_fills_total "), 3.0, "three windows, each filled once");
 }
 
 #[test]
@@ -106,18 +89,12 @@ fn head_describes_what_get_would_send() {
     let get = edge.get("réport final.pdf", "");
     let mut connection = edge.connect();
     let token = edge.token("réport final.pdf");
-    connection.send(&format!(
-        "HEAD /download?token={token} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-1\r\n\r\n"
-    ));
+    connection
+        .send(&format!("HEAD /download?token={token} HTTP/1.1\r\nHost: edge\r\nRange: bytes=0-1\r\n\r\n"));
     let head = connection.answer_to_head();
     assert_eq!((get.status, head.status), (200, 200), "Range is for GET alone");
     let fields = |answer: &support::Answer| -> Vec<String> {
-        answer
-            .head
-            .lines()
-            .filter(|line| !line.starts_with("Date:"))
-            .map(str::to_owned)
-            .collect()
+        answer.head.lines().filter(|line| !line.starts_with("Date:")).map(str::to_owned).collect()
     };
     assert_eq!(fields(&get), fields(&head));
     for (name, value) in [
@@ -158,12 +135,7 @@ fn path_templates_place_ids_in_the_store() {
     let answer = edge.get("a/b", "");
     assert_eq!(answer.body, b"pdf");
     assert_eq!(answer.field("Content-Type"), Some("application/pdf"));
-    assert!(
-        answer
-            .field("Content-Disposition")
-            .unwrap()
-            .contains("filename=\"b.pdf\"")
-    );
+    assert!(answer.field("Content-Disposition").unwrap().contains("filename=\"b.pdf\""));
 }
 
 #[test]
@@ -171,10 +143,7 @@ fn conditions_spare_what_the_client_has() {
     let edge = Edge::start();
     edge.file("a.bin", b"0123456789");
     let first = edge.get("a.bin", "");
-    let (etag, modified) = (
-        first.field("ETag").unwrap(),
-        first.field("Last-Modified").unwrap(),
-    );
+    let (etag, modified) = (first.field("ETag").unwrap(), first.field("Last-Modified").unwrap());
     let table = [
         (format!("If-None-Match: {etag}\r\n"), 304, ""),
         ("If-None-Match: \"other\"\r\n".to_owned(), 200, "0123456789"),
@@ -186,25 +155,13 @@ fn conditions_spare_what_the_client_has() {
         ("Range: bytes=10-\r\n".to_owned(), 416, ""),
         ("Range: bytes=4-2\r\n".to_owned(), 200, "0123456789"),
         (format!("Range: bytes=2-4\r\nIf-Range: {etag}\r\n"), 206, "234"),
-        (
-            format!("Range: bytes=2-4\r\nIf-Range: {modified}\r\n"),
-            206,
-            "234",
-        ),
-        (
-            "Range: bytes=2-4\r\nIf-Range: \"other\"\r\n".to_owned(),
-            200,
-            "0123456789",
-        ),
+        (format!("Range: bytes=2-4\r\nIf-Range: {modified}\r\n"), 206, "234"),
+        ("Range: bytes=2-4\r\nIf-Range: \"other\"\r\n".to_owned(), 200, "0123456789"),
         (format!("Range: bytes=10-\r\nIf-None-Match: {etag}\r\n"), 304, ""),
     ];
     for (fields, status, body) in table {
         let answer = edge.get("a.bin", &fields);
-        assert_eq!(
-            (answer.status, answer.body.as_slice()),
-            (status, body.as_bytes()),
-            "{fields}"
-        );
+        assert_eq!((answer.status, answer.body.as_slice()), (status, body.as_bytes()), "{fields}");
         assert_eq!(answer.field("ETag"), Some(etag), "{fields}");
         if status == 416 {
             assert_eq!(answer.field("Content-Range"), Some("bytes */10"));

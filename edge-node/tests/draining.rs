@@ -16,9 +16,7 @@ fn a_draining_edge_finishes_its_downloads_and_refuses_new_ones() {
     edge.file("small.bin", b"content");
     let mut downloading = edge.connect();
     downloading.send(&get_request(&edge.token("big.bin"), ""));
-    wait_for("the download to begin", || {
-        (edge.metric("sluice_edge_transfers ") >= 1.0).then_some(())
-    });
+    wait_for("the download to begin", || (edge.metric("sluice_edge_transfers ") >= 1.0).then_some(()));
     let mut idle = edge.connect();
     idle.send(&get_request(&edge.token("small.bin"), ""));
     assert_eq!(idle.answer().status, 200);
@@ -27,25 +25,15 @@ fn a_draining_edge_finishes_its_downloads_and_refuses_new_ones() {
 
     edge.terminate();
     let (status, text) = wait_for("the edge to say it is draining", || {
-        edge.admin_get("/readyz")
-            .ok()
-            .filter(|(status, _)| *status == 503)
+        edge.admin_get("/readyz").ok().filter(|(status, _)| *status == 503)
     });
     assert!(status == 503 && text.contains("draining"), "{text}");
     assert_eq!(edge.admin_get("/healthz").unwrap().0, 200);
     assert!(idle.is_closed(), "an idle connection ends");
-    wait_for("the listener to close", || {
-        std::net::TcpStream::connect(edge.address).is_err().then_some(())
-    });
-    late.send(&format!(
-        "en={} HTTP/1.1\r\nHost: e\r\n\r\n",
-        edge.token("small.bin")
-    ));
+    wait_for("the listener to close", || std::net::TcpStream::connect(edge.address).is_err().then_some(()));
+    late.send(&format!("en={} HTTP/1.1\r\nHost: e\r\n\r\n", edge.token("small.bin")));
     let refused = late.answer();
-    assert_eq!(
-        (refused.status, refused.field("Connection")),
-        (503, Some("close"))
-    );
+    assert_eq!((refused.status, refused.field("Connection")), (503, Some("close")));
     assert!(refused.field("Retry-After").is_some());
     assert!(!edge.has_exited(), "a download is under way");
     assert!(downloading.answer().body == bytes, "it arrives whole");
@@ -58,9 +46,7 @@ fn a_second_signal_ends_it_at_once() {
     edge.file("big.bin", &content(40 << 20, 4));
     let mut downloading = edge.connect();
     downloading.send(&get_request(&edge.token("big.bin"), ""));
-    wait_for("the download to begin", || {
-        (edge.metric("sluice_edge_transfers ") >= 1.0).then_some(())
-    });
+    wait_for("the download to begin", || (edge.metric("sluice_edge_transfers ") >= 1.0).then_some(()));
     edge.terminate();
     std::thread::sleep(Duration::from_millis(100));
     assert!(!edge.has_exited());

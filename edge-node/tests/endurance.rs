@@ -15,10 +15,7 @@ fn aborted_downloads_leak_nothing() {
     let edge = Edge::start_with("", "size = \"32MiB\"");
     let names: Vec<String> = (0..8).map(|n| format!("f{n}.bin")).collect();
     for (seed, name) in names.iter().enumerate() {
-        edge.file(
-            name,
-            &content([3000, 200_000, 6 << 20, 12 << 20][seed % 4], seed as u64),
-        );
+        edge.file(name, &content([3000, 200_000, 6 << 20, 12 << 20][seed % 4], seed as u64));
     }
     let tokens: Vec<String> = names.iter().map(|name| edge.token(name)).collect();
     let abort = |downloads: usize| {
@@ -47,14 +44,9 @@ fn aborted_downloads_leak_nothing() {
     let (descriptors, memory) = (edge.descriptors(), resident());
     abort(DOWNLOADS);
     wait_for("the clients to be gone", || idle().then_some(()));
-    wait_for("descriptors to be as before", || {
-        (edge.descriptors() <= descriptors + 20).then_some(())
-    });
+    wait_for("descriptors to be as before", || (edge.descriptors() <= descriptors + 20).then_some(()));
     let grown = resident().saturating_sub(memory);
-    assert!(
-        grown < 24 * 1024,
-        "{grown} KiB more after {DOWNLOADS} aborted downloads"
-    );
+    assert!(grown < 24 * 1024, "{grown} KiB more after {DOWNLOADS} aborted downloads");
     assert!(edge.metric("sluice_edge_cache_bytes ") <= 32.0 * 1024.0 * 1024.0);
     assert_eq!(edge.get("f0.bin", "").status, 200);
 }

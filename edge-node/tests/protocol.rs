@@ -17,55 +17,15 @@ fn every_status_is_given_for_its_reason() {
     let request = |text: &str| text.replace("TOKEN", &token);
     // request, status, detail, whether the connection goes on
     let table: &[(&str, u16, &str, bool)] = &[
-        (
-            "GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\n\r\n",
-            200,
-            "",
-            true,
-        ),
-        (
-            "GET /download/name.bin?token=TOKEN HTTP/1.1\r\nHost: e\r\n\r\n",
-            200,
-            "",
-            true,
-        ),
-        (
-            "GET http://e/download?token=TOKEN HTTP/1.1\r\nHost: e\r\n\r\n",
-            200,
-            "",
-            true,
-        ),
-        (
-            "\r\nGET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\n\r\n",
-            200,
-            "",
-            true,
-        ),
-        (
-            "GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\nConnection: close\r\n\r\n",
-            200,
-            "",
-            false,
-        ),
+        ("GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\n\r\n", 200, "", true),
+        ("GET /download/name.bin?token=TOKEN HTTP/1.1\r\nHost: e\r\n\r\n", 200, "", true),
+        ("GET http://e/download?token=TOKEN HTTP/1.1\r\nHost: e\r\n\r\n", 200, "", true),
+        ("\r\nGET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\n\r\n", 200, "", true),
+        ("GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\nConnection: close\r\n\r\n", 200, "", false),
         ("GET /download?token=TOKEN HTTP/1.0\r\n\r\n", 200, "", false),
-        (
-            "GET /download?token=TOKEN HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-            200,
-            "",
-            true,
-        ),
-        (
-            "GET /download HTTP/1.1\r\nHost: e\r\n\r\n",
-            400,
-            "Invalid or malformed token",
-            true,
-        ),
-        (
-            "GET /download?token= HTTP/1.1\r\nHost: e\r\n\r\n",
-            400,
-            "Invalid or malformed token",
-            true,
-        ),
+        ("GET /download?token=TOKEN HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", 200, "", true),
+        ("GET /download HTTP/1.1\r\nHost: e\r\n\r\n", 400, "Invalid or malformed token", true),
+        ("GET /download?token= HTTP/1.1\r\nHost: e\r\n\r\n", 400, "Invalid or malformed token", true),
         (
             "GET /download?token=TOKEN&token=TOKEN HTTP/1.1\r\nHost: e\r\n\r\n",
             400,
@@ -79,37 +39,12 @@ fn every_status_is_given_for_its_reason() {
             false,
         ),
         ("GET / HTTP/1.1\r\nHost: e\r\n\r\n", 404, "Not found", true),
-        (
-            "GET / HTTP/1.1\r\nHost: e\r\nConnection: close\r\n\r\n",
-            404,
-            "Not found",
-            false,
-        ),
-        (
-            "POST /download?token=TOKEN HTTP/1.1\r\nHost: e\r\n\r\n",
-            405,
-            "Only GET and HEAD",
-            false,
-        ),
-        (
-            "OPTIONS * HTTP/1.1\r\nHost: e\r\n\r\n",
-            405,
-            "Only GET and HEAD",
-            false,
-        ),
+        ("GET / HTTP/1.1\r\nHost: e\r\nConnection: close\r\n\r\n", 404, "Not found", false),
+        ("POST /download?token=TOKEN HTTP/1.1\r\nHost: e\r\n\r\n", 405, "Only GET and HEAD", false),
+        ("OPTIONS * HTTP/1.1\r\nHost: e\r\n\r\n", 405, "Only GET and HEAD", false),
         ("GET /download?token=TOKEN HTTP/1.1\r\n\r\n", 400, "Host", false),
-        (
-            "GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\nHost: e\r\n\r\n",
-            400,
-            "Host",
-            false,
-        ),
-        (
-            "GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\nContent-Length: 3\r\n\r\nabc",
-            400,
-            "body",
-            false,
-        ),
+        ("GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\nHost: e\r\n\r\n", 400, "Host", false),
+        ("GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\nContent-Length: 3\r\n\r\nabc", 400, "body", false),
         (
             "GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
             400,
@@ -122,48 +57,13 @@ fn every_status_is_given_for_its_reason() {
             "body",
             false,
         ),
-        (
-            "GET /download?token=TOKEN HTTP/1.1\nHost: e\n\n",
-            400,
-            "CR LF",
-            false,
-        ),
-        (
-            "GET /download?token=TOKEN HTTP/1.1\r\nHost: e\nX: y\r\n\r\n",
-            400,
-            "CR LF",
-            false,
-        ),
-        (
-            "GET /download?token=TO\0KEN HTTP/1.1\r\nHost: e\r\n\r\n",
-            400,
-            "Malformed request",
-            false,
-        ),
-        (
-            "GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\nX: a\0b\r\n\r\n",
-            400,
-            "Malformed request",
-            false,
-        ),
-        (
-            "GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\nX: a\r\n folded\r\n\r\n",
-            400,
-            "Malformed",
-            false,
-        ),
-        (
-            "GET /download?token=TOKEN HTTP/1.1\r\nHost : e\r\n\r\n",
-            400,
-            "Malformed request",
-            false,
-        ),
-        (
-            "GET /download?token=TOKEN HTTP/3.0\r\nHost: e\r\n\r\n",
-            505,
-            "HTTP/1.1",
-            false,
-        ),
+        ("GET /download?token=TOKEN HTTP/1.1\nHost: e\n\n", 400, "CR LF", false),
+        ("GET /download?token=TOKEN HTTP/1.1\r\nHost: e\nX: y\r\n\r\n", 400, "CR LF", false),
+        ("GET /download?token=TO\0KEN HTTP/1.1\r\nHost: e\r\n\r\n", 400, "Malformed request", false),
+        ("GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\nX: a\0b\r\n\r\n", 400, "Malformed request", false),
+        ("GET /download?token=TOKEN HTTP/1.1\r\nHost: e\r\nX: a\r\n folded\r\n\r\n", 400, "Malformed", false),
+        ("GET /download?token=TOKEN HTTP/1.1\r\nHost : e\r\n\r\n", 400, "Malformed request", false),
+        ("GET /download?token=TOKEN HTTP/3.0\r\nHost: e\r\n\r\n", 505, "HTTP/1.1", false),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "HTTP/1.1", false),
         ("\x16\x03\x01\x02\0\x01\0\x01\n", 400, "", false),
     ];
@@ -193,9 +93,8 @@ fn every_status_is_given_for_its_reason() {
 fn pipelined_requests_are_answered_in_order() {
     let edge = Edge::start();
     let names: Vec<String> = (0..40).map(|n| format!("f{n}")).collect();
-    let contents: Vec<Vec<u8>> = (0..40)
-        .map(|n| content([10, 70_000, 3000, 300_000][n % 4], n as u64))
-        .collect();
+    let contents: Vec<Vec<u8>> =
+        (0..40).map(|n| content([10, 70_000, 3000, 300_000][n % 4], n as u64)).collect();
     let mut requests = String::new();
     for (name, bytes) in names.iter().zip(&contents) {
         edge.file(name, bytes);
@@ -223,11 +122,7 @@ fn a_head_split_at_any_byte_is_read() {
         std::thread::sleep(std::time::Duration::from_micros(200));
         connection.send(&request[cut..]);
         let answer = connection.answer();
-        assert_eq!(
-            (answer.status, answer.body.as_slice()),
-            (206, &b"12"[..]),
-            "cut at {cut}"
-        );
+        assert_eq!((answer.status, answer.body.as_slice()), (206, &b"12"[..]), "cut at {cut}");
     }
 }
 
@@ -265,11 +160,8 @@ fn heads_are_bounded() {
 
 #[test]
 fn a_slow_head_is_cut_with_408_and_an_idle_connection_in_silence() {
-    let edge = Edge::start_configured(
-        "",
-        "size = \"64MiB\"",
-        "head_timeout = \"300ms\"\nidle_timeout = \"300ms\"",
-    );
+    let edge =
+        Edge::start_configured("", "size = \"64MiB\"", "head_timeout = \"300ms\"\nidle_timeout = \"300ms\"");
     let mut slow = edge.connect();
     slow.send("GET /download?token=");
     let answer = slow.answer();
@@ -296,15 +188,10 @@ fn connections_over_the_limit_are_told_so() {
     edge.file("a.bin", b"content");
     // Two workers, one place each; the kernel chooses the worker.
     let held: Vec<_> = (0..12).map(|_| edge.connect()).collect();
-    wait_for("the places to be taken", || {
-        (edge.metric("sluice_edge_connections ") >= 2.0).then_some(())
-    });
+    wait_for("the places to be taken", || (edge.metric("sluice_edge_connections ") >= 2.0).then_some(()));
     let turned_away = wait_for("a connection that is turned away", || {
         let mut connection = edge.connect();
-        connection
-            .stream
-            .set_read_timeout(Some(std::time::Duration::from_secs(2)))
-            .unwrap();
+        connection.stream.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
         Some(connection.answer())
     });
     assert_eq!(turned_away.status, 503);
@@ -312,10 +199,7 @@ fn connections_over_the_limit_are_told_so() {
     drop(held);
     wait_for("a place to be free again", || {
         let mut connection = edge.connect();
-        connection
-            .stream
-            .write_all(get_request(&edge.token("a.bin"), "").as_bytes())
-            .ok()?;
+        connection.stream.write_all(get_request(&edge.token("a.bin"), "").as_bytes()).ok()?;
         (connection.try_answer(false).ok()?.status == 200).then_some(())
     });
 }

@@ -33,39 +33,24 @@ fn fault(change: impl FnOnce(&std::path::Path, String) -> String, arguments: &[&
         .unwrap();
     assert_eq!(ended.status.code(), Some(1), "it must not start");
     let said = String::from_utf8(ended.stderr).unwrap();
-    let line = said
-        .lines()
-        .find_map(|line| line.strip_prefix("sluice-edge: "))
-        .unwrap_or(&said);
+    let line = said.lines().find_map(|line| line.strip_prefix("sluice-edge: ")).unwrap_or(&said);
     line.to_owned()
 }
 
 #[test]
 fn faults_of_the_configuration_name_file_line_and_key() {
     let unknown = fault(|_, config| config.replace("root =", "rooot ="), &[]);
-    assert!(
-        unknown.contains("edge.toml:4:") && unknown.contains("`rooot`"),
-        "{unknown}"
-    );
+    assert!(unknown.contains("edge.toml:4:") && unknown.contains("`rooot`"), "{unknown}");
     let wrong = fault(|_, config| config.replace("\"64MiB\"", "\"much\""), &["--check"]);
-    assert!(
-        wrong.contains("edge.toml:6:") && wrong.contains("`size`") && wrong.contains("8GiB"),
-        "{wrong}"
-    );
+    assert!(wrong.contains("edge.toml:6:") && wrong.contains("`size`") && wrong.contains("8GiB"), "{wrong}");
     let missing = fault(|_, config| config.replace("id = \"edge-1\"\n", ""), &["--check"]);
-    assert!(
-        missing.contains("edge.toml") && missing.contains("`id` is missing"),
-        "{missing}"
-    );
+    assert!(missing.contains("edge.toml") && missing.contains("`id` is missing"), "{missing}");
 }
 
 #[test]
 fn a_missing_root_says_what_to_do() {
     let said = fault(|_, config| config.replace("\"root\"", "\"/no/such/folder\""), &[]);
-    assert!(
-        said.contains("/no/such/folder") && said.contains("mount the store there"),
-        "{said}"
-    );
+    assert!(said.contains("/no/such/folder") && said.contains("mount the store there"), "{said}");
 }
 
 #[test]
@@ -77,10 +62,7 @@ fn key_files_are_judged_before_anything_is_served() {
         },
         &[],
     );
-    assert!(
-        missing.contains("does not exist; copy it from the coordinator"),
-        "{missing}"
-    );
+    assert!(missing.contains("does not exist; copy it from the coordinator"), "{missing}");
     let exposed = fault(
         |path, config| {
             fs::set_permissions(path.join("keys.jwks.json"), fs::Permissions::from_mode(0o644)).unwrap();
@@ -113,19 +95,13 @@ fn ports_in_use_are_named() {
         let said = fault(
             |_, config| {
                 let mut lines: Vec<String> = config.lines().map(str::to_owned).collect();
-                let line = lines
-                    .iter_mut()
-                    .find(|line| line.starts_with(&format!("{key} =")))
-                    .unwrap();
+                let line = lines.iter_mut().find(|line| line.starts_with(&format!("{key} ="))).unwrap();
                 *line = format!("{key} = \"{address}\"");
                 lines.join("\n")
             },
             &[],
         );
-        assert!(
-            said.contains(&address.to_string()) && said.contains("another port"),
-            "{said}"
-        );
+        assert!(said.contains(&address.to_string()) && said.contains("another port"), "{said}");
         assert!(said.contains(&format!("`{key}`")), "{said}");
     }
 }
@@ -142,9 +118,5 @@ fn a_good_configuration_passes_the_check() {
         .arg(folder.path().join("edge.toml"))
         .output()
         .unwrap();
-    assert!(
-        ended.status.success(),
-        "{}",
-        String::from_utf8_lossy(&ended.stderr)
-    );
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }

@@ -18,14 +18,8 @@ fn tokens_that_do_not_hold_are_refused_with_the_reference_texts() {
     let now = NumericDate::from_system_time(SystemTime::now()).as_secs_f64();
     let at = |offset: f64| NumericDate::from_secs_f64(now + offset).unwrap();
     let good = edge.token("a.bin");
-    let expired = edge.seal(&sluice_shared::token::Claims {
-        exp: at(-1.0),
-        ..edge.claims("a.bin")
-    });
-    let early = edge.seal(&sluice_shared::token::Claims {
-        nbf: Some(at(60.0)),
-        ..edge.claims("a.bin")
-    });
+    let expired = edge.seal(&sluice_shared::token::Claims { exp: at(-1.0), ..edge.claims("a.bin") });
+    let early = edge.seal(&sluice_shared::token::Claims { nbf: Some(at(60.0)), ..edge.claims("a.bin") });
     let elsewhere = tempfile::tempdir().unwrap();
     let foreign_keys = KeyFile::load_or_create(&elsewhere.path().join("k")).unwrap();
     let foreign = seal(&edge.claims("a.bin"), foreign_keys.ring().load().current()).unwrap();
@@ -37,25 +31,10 @@ fn tokens_that_do_not_hold_are_refused_with_the_reference_texts() {
         (good.clone(), 200, "", ""),
         (expired, 401, "Token expired", "expired"),
         (early, 401, "Token not yet valid", "not yet valid"),
-        (
-            foreign,
-            400,
-            "Invalid or malformed token",
-            "key that is not in the key set",
-        ),
+        (foreign, 400, "Invalid or malformed token", "key that is not in the key set"),
         (altered, 400, "Invalid or malformed token", "not authentic"),
-        (
-            "a.b.c".to_owned(),
-            400,
-            "Invalid or malformed token",
-            "not five parts",
-        ),
-        (
-            format!("{good}="),
-            400,
-            "Invalid or malformed token",
-            "wrong length",
-        ),
+        ("a.b.c".to_owned(), 400, "Invalid or malformed token", "not five parts"),
+        (format!("{good}="), 400, "Invalid or malformed token", "wrong length"),
     ];
     // 22 characters are a whole tag of 16 bytes; these are tags of 1, 2, 4, 8 and 12.
     let (rest, tag) = good.rsplit_once('.').unwrap();
@@ -84,10 +63,7 @@ fn tokens_that_do_not_hold_are_refused_with_the_reference_texts() {
         let ciphertext = token.split('.').nth(3).unwrap_or("no such part");
         assert!(!log.contains(ciphertext), "a token's part in the log");
     }
-    assert_eq!(
-        edge.metric("sluice_edge_token_failures_total{reason=\"length\"}"),
-        6.0
-    );
+    assert_eq!(edge.metric("sluice_edge_token_failures_total{reason=\"length\"}"), 6.0);
 }
 
 #[test]
@@ -99,9 +75,7 @@ fn bindings_are_held_against_the_connection() {
         change(&mut claims);
         let token = edge.seal(&claims);
         let mut connection = edge.connect();
-        connection.send(&format!(
-            "{method} /download?token={token} HTTP/1.1\r\nHost: e\r\n\r\n"
-        ));
+        connection.send(&format!("{method} /download?token={token} HTTP/1.1\r\nHost: e\r\n\r\n"));
         connection.try_answer(method == "HEAD").unwrap().status
     };
     let table = [
@@ -114,11 +88,7 @@ fn bindings_are_held_against_the_connection() {
         ("nonsense", 400),
     ];
     for (ip, status) in table {
-        assert_eq!(
-            answer(&|claims| claims.ip = Some(Cow::Owned(ip.to_owned())), "GET"),
-            status,
-            "{ip}"
-        );
+        assert_eq!(answer(&|claims| claims.ip = Some(Cow::Owned(ip.to_owned())), "GET"), status, "{ip}");
     }
     assert_eq!(answer(&|claims| claims.head = true, "HEAD"), 200);
     assert_eq!(answer(&|claims| claims.head = true, "GET"), 403);
@@ -141,8 +111,6 @@ fn a_changed_key_file_is_taken_without_a_restart() {
     wait_for("the new key to open", || (status(&new) == 200).then_some(()));
     assert_eq!(status(&old), 400, "the old key is gone");
     std::fs::write(&path, "{}").unwrap();
-    wait_for("the bad file to be noticed", || {
-        edge.log().contains("keys read before stay").then_some(())
-    });
+    wait_for("the bad file to be noticed", || edge.log().contains("keys read before stay").then_some(()));
     assert_eq!(status(&new), 200);
 }

@@ -16,9 +16,7 @@ const SIZE: usize = 24 << 20;
 fn begin(edge: &Edge, name: &str) -> Connection {
     let mut connection = edge.connect();
     connection.send(&get_request(&edge.token(name), ""));
-    wait_for("the transfer to begin", || {
-        (edge.metric("sluice_edge_transfers ") >= 1.0).then_some(())
-    });
+    wait_for("the transfer to begin", || (edge.metric("sluice_edge_transfers ") >= 1.0).then_some(()));
     connection
 }
 
@@ -37,24 +35,15 @@ const CHANGES: [Change; 5] = [
         fs::remove_file(edge.root().join("a.bin")).unwrap();
     }),
     ("truncated", |edge, _| {
-        let file = File::options()
-            .write(true)
-            .open(edge.root().join("a.bin"))
-            .unwrap();
+        let file = File::options().write(true).open(edge.root().join("a.bin")).unwrap();
         file.set_len(3 << 20).unwrap();
     }),
     ("appended to", |edge, _| {
-        let mut file = File::options()
-            .append(true)
-            .open(edge.root().join("a.bin"))
-            .unwrap();
+        let mut file = File::options().append(true).open(edge.root().join("a.bin")).unwrap();
         file.write_all(b"more").unwrap();
     }),
     ("rewritten in place", |edge, new| {
-        let mut file = File::options()
-            .write(true)
-            .open(edge.root().join("a.bin"))
-            .unwrap();
+        let mut file = File::options().write(true).open(edge.root().join("a.bin")).unwrap();
         file.write_all(new).unwrap();
     }),
 ];
@@ -71,12 +60,7 @@ fn a_transfer_of_a_changed_file_ends_short_and_is_a_prefix_of_the_old_version() 
         change(&edge, &new);
         connection.send(&get_request(&edge.token("a.bin"), ""));
         let short = connection.try_answer(false).expect_err(what);
-        assert!(
-            short
-                .head
-                .is_some_and(|head| head.contains(&format!("Content-Length: {SIZE}"))),
-            "{what}"
-        );
+        assert!(short.head.is_some_and(|head| head.contains(&format!("Content-Length: {SIZE}"))), "{what}");
         assert!(
             short.body.len() < SIZE && short.body == old[..short.body.len()],
             "{what}: bytes of two versions"
@@ -92,13 +76,8 @@ fn a_transfer_whose_version_is_wholly_cached_completes_after_the_file_is_replace
     assert!(edge.get("a.bin", "").body == old);
     let mut connection = begin(&edge, "a.bin");
     write_over(&edge.root().join("a.bin"), &new);
-    wait_for("the new version to be served", || {
-        (edge.get("a.bin", "").body == new).then_some(())
-    });
-    assert!(
-        connection.answer().body == old,
-        "the old version goes on from the cache"
-    );
+    wait_for("the new version to be served", || (edge.get("a.bin", "").body == new).then_some(()));
+    assert!(connection.answer().body == old, "the old version goes on from the cache");
 }
 
 #[test]
@@ -112,10 +91,7 @@ fn a_replaced_file_is_served_anew_with_another_etag() {
         write_over(&edge.root().join("a.bin"), &new);
         let second = wait_for("the new version", || {
             let answer = edge.get("a.bin", "");
-            assert!(
-                answer.body == old || answer.body == new,
-                "one version or the other"
-            );
+            assert!(answer.body == old || answer.body == new, "one version or the other");
             (answer.body == new).then_some(answer)
         });
         assert_ne!(first.field("ETag"), second.field("ETag"));
@@ -123,9 +99,7 @@ fn a_replaced_file_is_served_anew_with_another_etag() {
         let resumed = edge.get("a.bin", &format!("Range: bytes=10-\r\nIf-Range: {etag}\r\n"));
         assert_eq!(resumed.status, 200, "a resume of the old version starts anew");
         fs::remove_file(edge.root().join("a.bin")).unwrap();
-        wait_for("the file to be gone", || {
-            (edge.get("a.bin", "").status == 404).then_some(())
-        });
+        wait_for("the file to be gone", || (edge.get("a.bin", "").status == 404).then_some(()));
     }
 }
 
@@ -133,9 +107,8 @@ fn a_replaced_file_is_served_anew_with_another_etag() {
 #[test]
 fn complete_bodies_are_never_mixed() {
     let edge = Edge::start_with("", "size = \"16MiB\"\nrevalidate = \"20ms\"");
-    let versions: Vec<Vec<u8>> = (0..4usize)
-        .map(|seed| content((6 << 20) + [0, 1000, 2000, 3000][seed], seed as u64))
-        .collect();
+    let versions: Vec<Vec<u8>> =
+        (0..4usize).map(|seed| content((6 << 20) + [0, 1000, 2000, 3000][seed], seed as u64)).collect();
     let path = edge.file("a.bin", &versions[0]);
     let stop = std::sync::atomic::AtomicBool::new(false);
     let complete = std::sync::atomic::AtomicUsize::new(0);
@@ -175,36 +148,22 @@ fn complete_bodies_are_never_mixed() {
                     if answer.status != 206 {
                         continue;
                     }
-                    let total: usize = answer
-                        .field("Content-Range")
-                        .unwrap()
-                        .rsplit('/')
-                        .next()
-                        .unwrap()
-                        .parse()
-                        .unwrap();
+                    let total: usize =
+                        answer.field("Content-Range").unwrap().rsplit('/').next().unwrap().parse().unwrap();
                     let end = (first + length).min(total);
                     let matches = versions
                         .iter()
                         .filter(|version| version.len() == total && version[first..end] == answer.body)
                         .count();
                     // While it is written in place a file has versions of its own: prefixes of the new content.
-                    let partial = versions
-                        .iter()
-                        .any(|v| v.len() >= end && v[first..end] == answer.body);
-                    assert!(
-                        matches == 1 || partial,
-                        "a body of {first}..{end} of {total} is no version's"
-                    );
+                    let partial = versions.iter().any(|v| v.len() >= end && v[first..end] == answer.body);
+                    assert!(matches == 1 || partial, "a body of {first}..{end} of {total} is no version's");
                     complete.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 }
             });
         }
     });
-    assert!(
-        complete.load(std::sync::atomic::Ordering::Relaxed) > 20,
-        "enough bodies came whole"
-    );
+    assert!(complete.load(std::sync::atomic::Ordering::Relaxed) > 20, "enough bodies came whole");
 }
 
 #[test]

@@ -24,10 +24,7 @@ pub struct Head {
 impl Head {
     /// The first field of that name, whatever its case.
     pub fn field(&self, name: &str) -> Option<&str> {
-        let found = self
-            .fields
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        let found = self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
@@ -35,18 +32,13 @@ impl Head {
         let mut fields = [httparse::EMPTY_HEADER; 64];
         let mut response = httparse::Response::new(&mut fields);
         let shown = || String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
-        let parsed = response
-            .parse(bytes)
-            .with_context(|| format!("not an HTTP response: {:?}", shown()))?;
+        let parsed = response.parse(bytes).with_context(|| format!("not an HTTP response: {:?}", shown()))?;
         ensure!(parsed.is_complete(), "a cut response head: {:?}", shown());
         let fields = response.headers.iter().map(|field| {
             let value = String::from_utf8_lossy(field.value).into_owned();
             (field.name.to_owned(), value)
         });
-        Ok(Self {
-            status: response.code.context("a response without a status")?,
-            fields: fields.collect(),
-        })
+        Ok(Self { status: response.code.context("a response without a status")?, fields: fields.collect() })
     }
 
     /// How long the body is; `None` where it ends with the connection.
@@ -54,10 +46,7 @@ impl Head {
         if method == "HEAD" || self.status == 204 || self.status == 304 {
             return Ok(Some(0));
         }
-        ensure!(
-            self.field("transfer-encoding").is_none(),
-            "this client reads no transfer codings"
-        );
+        ensure!(self.field("transfer-encoding").is_none(), "this client reads no transfer codings");
         let length = self.field("content-length").map(str::parse);
         length.transpose().context("Content-Length is no number")
     }
@@ -111,9 +100,7 @@ impl Connection {
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         stream.set_write_timeout(Some(SILENCE_MAX))?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream: BufReader::with_capacity(64 * 1024, stream),
-        })
+        Ok(Self { stream: BufReader::with_capacity(64 * 1024, stream) })
     }
 
     /// Sends bytes as they are.
@@ -131,15 +118,9 @@ impl Connection {
     pub fn read_head(&mut self) -> anyhow::Result<Head> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            let count = self
-                .stream
-                .read_until(b'\n', &mut head)
-                .context("reading a response head")?;
+            let count = self.stream.read_until(b'\n', &mut head).context("reading a response head")?;
             ensure!(count > 0, "the connection ended before the response's head did");
-            ensure!(
-                head.len() <= HEAD_BYTES_MAX,
-                "a response head of more than {HEAD_BYTES_MAX} bytes"
-            );
+            ensure!(head.len() <= HEAD_BYTES_MAX, "a response head of more than {HEAD_BYTES_MAX} bytes");
         }
         Head::parse(&head)
     }
@@ -149,10 +130,7 @@ impl Connection {
     /// # Errors
     /// The head does not tell its length in a way this client knows.
     pub fn body(&mut self, head: &Head, method: &str) -> anyhow::Result<Body<'_>> {
-        Ok(Body {
-            left: head.body_bytes(method)?,
-            stream: &mut self.stream,
-        })
+        Ok(Body { left: head.body_bytes(method)?, stream: &mut self.stream })
     }
 
     /// Reads the next response whole.
@@ -216,12 +194,7 @@ pub struct Request {
 
 impl Request {
     pub fn new(method: &'static str, url: &str) -> Self {
-        Self {
-            method,
-            url: url.to_owned(),
-            fields: String::new(),
-            redirects_max: 0,
-        }
+        Self { method, url: url.to_owned(), fields: String::new(), redirects_max: 0 }
     }
 
     pub fn field(mut self, name: &str, value: &str) -> Self {
@@ -258,10 +231,7 @@ impl Request {
             if !redirect {
                 return Ok((head, connection));
             }
-            url = head
-                .field("location")
-                .context("a redirect without Location")?
-                .to_owned();
+            url = head.field("location").context("a redirect without Location")?.to_owned();
         }
         bail!("more than {REDIRECTS_MAX} redirects from {}", self.url)
     }
@@ -304,9 +274,7 @@ pub fn head_here(url: &str) -> anyhow::Result<Answer> {
 
 /// `http://host:port/target` → (`host:port`, `/target`).
 fn split_url(url: &str) -> anyhow::Result<(&str, &str)> {
-    let rest = url
-        .strip_prefix("http://")
-        .with_context(|| format!("not an http URL: {url}"))?;
+    let rest = url.strip_prefix("http://").with_context(|| format!("not an http URL: {url}"))?;
     let at = rest.find('/').unwrap_or(rest.len());
     let (address, target) = rest.split_at(at);
     ensure!(address.contains(':'), "no port in {url}");

@@ -67,10 +67,7 @@ impl Cluster {
 
     /// The folder that holds configurations, logs, keys and the root.
     pub fn folder(&self) -> &Path {
-        self.folder
-            .as_ref()
-            .expect("the folder is there until the cluster is dropped")
-            .path()
+        self.folder.as_ref().expect("the folder is there until the cluster is dropped").path()
     }
 
     /// The folder of the files.
@@ -99,11 +96,7 @@ impl Cluster {
         let path = self.folder().join(settings::ADMIN_TOKENS);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let token = text.lines().next().and_then(|line| line.split_once(':'));
-        Ok(token
-            .context("the first line is not name:token")?
-            .1
-            .trim()
-            .to_owned())
+        Ok(token.context("the first line is not name:token")?.1.trim().to_owned())
     }
 
     /// The coordinator's URL of a file, which redirects to an edge. The id must need no escapes.
@@ -125,10 +118,7 @@ impl Cluster {
     /// # Errors
     /// It does not answer with one.
     pub fn request_download(&self, file_id: &str) -> anyhow::Result<Offer> {
-        let url = format!(
-            "{}/api/request-download?file_id={file_id}&user_id=tester",
-            self.coordinator.url()
-        );
+        let url = format!("{}/api/request-download?file_id={file_id}&user_id=tester", self.coordinator.url());
         Offer::parse(&client::get_here(&url)?)
     }
 
@@ -140,12 +130,7 @@ impl Cluster {
         let url = format!("{}/admin/v1/edges", self.coordinator.admin_url());
         let bearer = format!("Bearer {}", self.admin_token()?);
         let answer = Request::new("GET", &url).field("Authorization", &bearer).send()?;
-        ensure!(
-            answer.status() == 200,
-            "{url}: {} {}",
-            answer.status(),
-            answer.text()
-        );
+        ensure!(answer.status() == 200, "{url}: {} {}", answer.status(), answer.text());
         EdgeStatus::parse_list(&answer.json()?)
     }
 
@@ -156,19 +141,13 @@ impl Cluster {
     pub fn wait_until_up(&self, indices: &[usize]) -> anyhow::Result<()> {
         let mut wanted: Vec<&str> = indices.iter().map(|index| self.edges[*index].id()).collect();
         wanted.sort_unstable();
-        wait_until(
-            &format!("the coordinator sees {wanted:?} up, and no other"),
-            || {
-                let statuses = self.edge_statuses()?;
-                let mut up: Vec<&str> = statuses
-                    .iter()
-                    .filter(|edge| edge.up)
-                    .map(|edge| edge.id.as_str())
-                    .collect();
-                up.sort_unstable();
-                Ok(up == wanted)
-            },
-        )
+        wait_until(&format!("the coordinator sees {wanted:?} up, and no other"), || {
+            let statuses = self.edge_statuses()?;
+            let mut up: Vec<&str> =
+                statuses.iter().filter(|edge| edge.up).map(|edge| edge.id.as_str()).collect();
+            up.sort_unstable();
+            Ok(up == wanted)
+        })
     }
 
     /// SIGKILL to an edge. The coordinator learns of it by itself.
@@ -226,12 +205,7 @@ impl Drop for Cluster {
             let mut out = io::stderr().lock();
             let _ = writeln!(out, "the cluster's folder is kept: {}", kept.display());
             for member in self.edges.iter().chain([&self.coordinator]) {
-                let _ = writeln!(
-                    out,
-                    "--- end of {}'s log\n{}",
-                    member.id(),
-                    member.process.log_tail()
-                );
+                let _ = writeln!(out, "--- end of {}'s log\n{}", member.id(), member.process.log_tail());
             }
         }
     }

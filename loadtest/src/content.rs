@@ -33,9 +33,7 @@ impl Content {
 
     /// Another content under the same name, for files that are replaced.
     pub fn version(name: &str, version: u64, size: u64) -> Self {
-        let key = name
-            .bytes()
-            .fold(mix(version), |key, byte| mix(key ^ u64::from(byte)));
+        let key = name.bytes().fold(mix(version), |key, byte| mix(key ^ u64::from(byte)));
         Self { key, size }
     }
 
@@ -59,11 +57,7 @@ impl Content {
     pub fn check(&self, offset: u64, bytes: &[u8]) -> Result<(), Mismatch> {
         let end = offset + bytes.len() as u64;
         if end > self.size {
-            return Err(Mismatch::PastEnd {
-                start: offset,
-                end,
-                size: self.size,
-            });
+            return Err(Mismatch::PastEnd { start: offset, end, size: self.size });
         }
         let mut expected = vec![0; bytes.len().min(CHUNK_BYTES)];
         let mut at = offset;
@@ -71,10 +65,7 @@ impl Content {
             let expected = &mut expected[..found.len()];
             self.fill(at, expected);
             if found != expected {
-                let differs = found
-                    .iter()
-                    .zip(&*expected)
-                    .position(|(found, expected)| found != expected);
+                let differs = found.iter().zip(&*expected).position(|(found, expected)| found != expected);
                 let index = differs.expect("unequal slices of one length differ somewhere");
                 return Err(Mismatch::Byte {
                     offset: at + index as u64,
@@ -92,17 +83,11 @@ impl Content {
     /// # Errors
     /// A byte differs or the length does.
     pub fn check_whole(&self, bytes: &[u8]) -> Result<(), Mismatch> {
-        self.check(
-            0,
-            &bytes[..bytes.len().min(usize::try_from(self.size).unwrap_or(usize::MAX))],
-        )?;
+        self.check(0, &bytes[..bytes.len().min(usize::try_from(self.size).unwrap_or(usize::MAX))])?;
         if bytes.len() as u64 == self.size {
             return Ok(());
         }
-        Err(Mismatch::Length {
-            found: bytes.len() as u64,
-            expected: self.size,
-        })
+        Err(Mismatch::Length { found: bytes.len() as u64, expected: self.size })
     }
 
     /// Writes the file, replacing what is there in place.
@@ -159,16 +144,7 @@ mod tests {
     fn any_range_is_the_same_part_of_the_whole() {
         let content = Content::new("a.bin", 1000);
         let whole = content.bytes(0..1000);
-        for (start, end) in [
-            (0, 0),
-            (0, 1),
-            (1, 2),
-            (3, 8),
-            (7, 9),
-            (8, 16),
-            (5, 1000),
-            (999, 1000),
-        ] {
+        for (start, end) in [(0, 0), (0, 1), (1, 2), (3, 8), (7, 9), (8, 16), (5, 1000), (999, 1000)] {
             let part = content.bytes(start as u64..end as u64);
             assert_eq!(part, whole[start..end], "{start}..{end}");
             content.check(start as u64, &part).unwrap();
@@ -182,10 +158,7 @@ mod tests {
         bytes[150_000] ^= 1;
         let fault = content.check(10, &bytes).unwrap_err();
         assert!(matches!(fault, Mismatch::Byte { offset: 150_010, .. }), "{fault}");
-        assert!(matches!(
-            content.check(1, &content.bytes(0..8)),
-            Err(Mismatch::Byte { .. })
-        ));
+        assert!(matches!(content.check(1, &content.bytes(0..8)), Err(Mismatch::Byte { .. })));
     }
 
     #[test]
@@ -195,18 +168,9 @@ mod tests {
         content.check_whole(&bytes).unwrap();
         assert!(Content::new("b.bin", 64).check_whole(&bytes).is_err());
         assert!(Content::version("a.bin", 1, 64).check_whole(&bytes).is_err());
-        assert!(matches!(
-            content.check_whole(&bytes[..63]),
-            Err(Mismatch::Length { .. })
-        ));
-        assert!(matches!(
-            content.check_whole(&[&bytes[..], b"x"].concat()),
-            Err(Mismatch::Length { .. })
-        ));
-        assert!(matches!(
-            content.check(60, &[0; 5]),
-            Err(Mismatch::PastEnd { .. })
-        ));
+        assert!(matches!(content.check_whole(&bytes[..63]), Err(Mismatch::Length { .. })));
+        assert!(matches!(content.check_whole(&[&bytes[..], b"x"].concat()), Err(Mismatch::Length { .. })));
+        assert!(matches!(content.check(60, &[0; 5]), Err(Mismatch::PastEnd { .. })));
     }
 
     #[test]
@@ -214,8 +178,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let content = Content::new("a.bin", CHUNK_BYTES as u64 + 3);
         content.write(&folder.path().join("a.bin")).unwrap();
-        content
-            .check_whole(&std::fs::read(folder.path().join("a.bin")).unwrap())
-            .unwrap();
+        content.check_whole(&std::fs::read(folder.path().join("a.bin")).unwrap()).unwrap();
     }
 }

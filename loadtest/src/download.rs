@@ -25,11 +25,7 @@ pub struct Download {
 /// # Errors
 /// The server refuses, the file changes between two parts, or no byte comes for [`wait::LIMIT`].
 pub fn resuming(url: &str, mut watch: impl FnMut(u64)) -> anyhow::Result<Download> {
-    let mut download = Download {
-        body: Vec::new(),
-        etag: String::new(),
-        parts: 0,
-    };
+    let mut download = Download { body: Vec::new(), etag: String::new(), parts: 0 };
     let mut deadline = Instant::now() + wait::LIMIT;
     loop {
         let before = download.body.len();
@@ -83,18 +79,11 @@ fn begin(head: &Head, download: &mut Download) -> anyhow::Result<()> {
         ensure!(head.status == 200, "status {} for a plain GET", head.status);
         download.etag = etag.to_owned();
     } else {
-        ensure!(
-            etag == download.etag,
-            "the ETag changed from {} to {etag}",
-            download.etag
-        );
+        ensure!(etag == download.etag, "the ETag changed from {} to {etag}", download.etag);
         let range = head.field("content-range").unwrap_or_default();
         let expected = format!("bytes {}-", download.body.len());
         if head.status != 206 || !range.starts_with(&expected) {
-            bail!(
-                "status {} with Content-Range {range:?} for {expected:?}",
-                head.status
-            );
+            bail!("status {} with Content-Range {range:?} for {expected:?}", head.status);
         }
     }
     download.parts += 1;

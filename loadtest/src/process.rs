@@ -24,13 +24,7 @@ pub struct Process {
 impl Process {
     /// A program that is not started yet. Its output goes to `log`, every start's after the one before.
     pub fn new(name: &str, binary: PathBuf, config: PathBuf, log: PathBuf) -> Self {
-        Self {
-            name: name.to_owned(),
-            binary,
-            config,
-            log,
-            child: None,
-        }
+        Self { name: name.to_owned(), binary, config, log, child: None }
     }
 
     /// Starts it, or starts it again. Configuration variables of the caller's own environment are kept from it.
@@ -129,10 +123,7 @@ impl Process {
     /// # Errors
     /// It was never started, or does not end in time.
     pub fn wait(&mut self) -> anyhow::Result<ExitStatus> {
-        let child = self
-            .child
-            .as_mut()
-            .with_context(|| format!("{} does not run", self.name))?;
+        let child = self.child.as_mut().with_context(|| format!("{} does not run", self.name))?;
         let mut ended = None;
         wait_until(&format!("{} ends", self.name), || {
             ended = child.try_wait()?;
@@ -168,11 +159,7 @@ impl Drop for Process {
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let folder = profile_folder()?;
     let path = folder.join(name);
-    ensure!(
-        path.is_file(),
-        "{} is not built; run: cargo build --workspace --bins",
-        path.display()
-    );
+    ensure!(path.is_file(), "{} is not built; run: cargo build --workspace --bins", path.display());
     Ok(path)
 }
 

@@ -37,17 +37,14 @@ impl Settings {
 
     /// Several changes, one after the other.
     pub(crate) fn together(changes: impl IntoIterator<Item = Self>) -> Self {
-        Self {
-            lines: changes.into_iter().flat_map(|change| change.lines).collect(),
-        }
+        Self { lines: changes.into_iter().flat_map(|change| change.lines).collect() }
     }
 
     /// Lays the changes over a configuration and writes it.
     pub(crate) fn write(&self, mut config: Table, path: &Path) -> anyhow::Result<()> {
         for text in &self.lines {
-            let changes: Table = text
-                .parse()
-                .with_context(|| format!("these settings are no TOML: {text}"))?;
+            let changes: Table =
+                text.parse().with_context(|| format!("these settings are no TOML: {text}"))?;
             lay_over(&mut config, changes);
         }
         std::fs::write(path, toml::to_string(&config)?)
@@ -64,10 +61,7 @@ pub struct Addresses {
 
 impl Addresses {
     pub(crate) fn take() -> anyhow::Result<Self> {
-        Ok(Self {
-            public: Port::take()?,
-            admin: Port::take()?,
-        })
+        Ok(Self { public: Port::take()?, admin: Port::take()? })
     }
 }
 
@@ -153,10 +147,7 @@ mod tests {
         [cache]
         size = "64MiB"
         revalidate = "1s" };
-        let settings = Settings::default()
-            .cache("1MiB")
-            .threads(2)
-            .toml("[log]\nfilter = \"debug\"");
+        let settings = Settings::default().cache("1MiB").threads(2).toml("[log]\nfilter = \"debug\"");
         settings.write(config, &path).unwrap();
         let written: Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
         assert_eq!(written["threads"].as_integer(), Some(2));

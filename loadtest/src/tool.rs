@@ -33,15 +33,9 @@ pub fn run<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: &[S]) -> anyh
 /// It was not installed.
 pub fn python() -> anyhow::Result<PathBuf> {
     let target = process::profile_folder()?;
-    let target = target
-        .parent()
-        .map(Path::to_owned)
-        .context("a profile's folder lies in the target folder")?;
+    let target =
+        target.parent().map(Path::to_owned).context("a profile's folder lies in the target folder")?;
     let path = target.join("test-venv/bin/python");
-    ensure!(
-        path.exists(),
-        "{} is not there; run: deploy/needs.sh test",
-        path.display()
-    );
+    ensure!(path.exists(), "{} is not there; run: deploy/needs.sh test", path.display());
     Ok(path)
 }

@@ -30,10 +30,7 @@ fn curl_resumes_a_partial_file() -> anyhow::Result<()> {
     let out = folder.path().join("a.bin");
     fs::write(&out, cluster.content("reports/a.bin").bytes(0..1_234_567))?;
     let url = cluster.download_url("reports/a.bin");
-    tool::run(
-        "curl",
-        &["-fsSL", "-m", "60", "-C", "-", "-o", &out.to_string_lossy(), &url],
-    )?;
+    tool::run("curl", &["-fsSL", "-m", "60", "-C", "-", "-o", &out.to_string_lossy(), &url])?;
     check(&cluster, &out)
 }
 
@@ -51,10 +48,7 @@ fn wget_downloads() -> anyhow::Result<()> {
     let (cluster, folder) = (cluster()?, tempfile::tempdir()?);
     let out = folder.path().join("a.bin");
     let url = cluster.download_url("reports/a.bin");
-    tool::run(
-        "wget",
-        &["-q", "-T", "30", "-t", "1", "-O", &out.to_string_lossy(), &url],
-    )?;
+    tool::run("wget", &["-q", "-T", "30", "-t", "1", "-O", &out.to_string_lossy(), &url])?;
     check(&cluster, &out)
 }
 

@@ -17,20 +17,15 @@ fn commands() -> anyhow::Result<Vec<(String, String)>> {
     let text = fs::read_to_string(repository().join("README.md"))?;
     let blocks = text.split("\n```sh\n").skip(1).map(|rest| {
         let (command, after) = rest.split_once("\n```\n").context("a block ends")?;
-        let shown = after
-            .lines()
-            .skip_while(|line| line.is_empty())
-            .map_while(|line| line.strip_prefix("    "));
+        let shown =
+            after.lines().skip_while(|line| line.is_empty()).map_while(|line| line.strip_prefix("    "));
         Ok((command.to_owned(), shown.collect::<Vec<_>>().join("\n")))
     });
     blocks.collect()
 }
 
 fn shell(command: &str, folder: &Path) -> anyhow::Result<String> {
-    let ended = Command::new("bash")
-        .args(["-euc", command])
-        .current_dir(folder)
-        .output()?;
+    let ended = Command::new("bash").args(["-euc", command]).current_dir(folder).output()?;
     let said = String::from_utf8_lossy(&ended.stderr);
     ensure!(ended.status.success(), "{command}: {} {said}", ended.status);
     Ok(String::from_utf8(ended.stdout)?)
@@ -38,18 +33,12 @@ fn shell(command: &str, folder: &Path) -> anyhow::Result<String> {
 
 #[test]
 fn every_command_of_the_readme_does_what_it_says() -> anyhow::Result<()> {
-    let cluster = Cluster::start()
-        .edges(3)
-        .file("big.bin", 30 << 20)
-        .file("reports/2026.pdf", 1 << 20)
-        .ready()?;
+    let cluster =
+        Cluster::start().edges(3).file("big.bin", 30 << 20).file("reports/2026.pdf", 1 << 20).ready()?;
     fs::write(cluster.root().join("hello.txt"), "Hello from Sluice.\n")?;
     let folder = tempfile::tempdir()?;
     let base = cluster.download_url("");
-    let base = base
-        .split("/download/")
-        .next()
-        .context("a URL of the coordinator")?;
+    let base = base.split("/download/").next().context("a URL of the coordinator")?;
     let dry_run = |target: &str| shell(&format!("make -n {target}"), &repository());
     let mut checked = Vec::new();
     for (command, shown) in commands()? {
@@ -59,10 +48,7 @@ fn every_command_of_the_readme_does_what_it_says() -> anyhow::Result<()> {
             checked.push("make");
         } else if command.starts_with("cargo build") {
             let demo = dry_run("demo")?;
-            ensure!(
-                demo.contains(&command),
-                "the demo builds with another command: {demo}"
-            );
+            ensure!(demo.contains(&command), "the demo builds with another command: {demo}");
             checked.push("cargo");
         } else {
             let output = shell(&command.replace("http://127.0.0.1:8080", base), folder.path())?;
@@ -78,25 +64,15 @@ fn every_command_of_the_readme_does_what_it_says() -> anyhow::Result<()> {
             } else if shown.is_empty() {
                 checked.push("download");
             } else {
-                ensure!(
-                    output.trim() == shown,
-                    "{command} gives {output}, the README shows {shown}"
-                );
+                ensure!(output.trim() == shown, "{command} gives {output}, the README shows {shown}");
                 checked.push("shown");
             }
         }
     }
-    cluster
-        .content("big.bin")
-        .check_whole(&fs::read(folder.path().join("big.bin"))?)?;
-    cluster
-        .content("big.bin")
-        .check(0, &fs::read(folder.path().join("first-100-bytes"))?)?;
+    cluster.content("big.bin").check_whole(&fs::read(folder.path().join("big.bin"))?)?;
+    cluster.content("big.bin").check(0, &fs::read(folder.path().join("first-100-bytes"))?)?;
     for kind in ["make", "cargo", "api", "download", "shown"] {
-        ensure!(
-            checked.contains(&kind),
-            "no {kind} command in the README: {checked:?}"
-        );
+        ensure!(checked.contains(&kind), "no {kind} command in the README: {checked:?}");
     }
     Ok(())
 }
@@ -108,16 +84,10 @@ fn the_sample_configurations_are_valid() -> anyhow::Result<()> {
     // As an operator would have it: the key file of a coordinator that has run, beside both.
     let cluster = Cluster::start().edges(1).ready()?;
     fs::copy(cluster.keys_path(), folder.path().join("keys.jwks.json"))?;
-    for (program, sample) in [
-        ("sluice-coordinator", "coordinator.toml"),
-        ("sluice-edge", "edge.toml"),
-    ] {
+    for (program, sample) in [("sluice-coordinator", "coordinator.toml"), ("sluice-edge", "edge.toml")] {
         let path = folder.path().join(sample);
         fs::copy(repository().join("deploy/samples").join(sample), &path)?;
-        tool::run(
-            binary(program)?,
-            &[Path::new("--check"), Path::new("--config"), &path],
-        )?;
+        tool::run(binary(program)?, &[Path::new("--check"), Path::new("--config"), &path])?;
     }
     Ok(())
 }
@@ -125,24 +95,14 @@ fn the_sample_configurations_are_valid() -> anyhow::Result<()> {
 #[test]
 fn unknown_keys_of_a_sample_are_refused_by_line() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
-    for (program, sample) in [
-        ("sluice-coordinator", "coordinator.toml"),
-        ("sluice-edge", "edge.toml"),
-    ] {
+    for (program, sample) in [("sluice-coordinator", "coordinator.toml"), ("sluice-edge", "edge.toml")] {
         let path = folder.path().join(sample);
         let text = fs::read_to_string(repository().join("deploy/samples").join(sample))?;
         fs::write(&path, format!("colour = \"blue\"\n{text}"))?;
-        let ended = Command::new(binary(program)?)
-            .arg("--check")
-            .arg("--config")
-            .arg(&path)
-            .output()?;
+        let ended = Command::new(binary(program)?).arg("--check").arg("--config").arg(&path).output()?;
         let said = String::from_utf8_lossy(&ended.stderr);
         ensure!(ended.status.code() == Some(1), "{program} takes an unknown key");
-        ensure!(
-            said.contains(&format!("{sample}:1:")) && said.contains("`colour`"),
-            "{said}"
-        );
+        ensure!(said.contains(&format!("{sample}:1:")) && said.contains("`colour`"), "{said}");
     }
     Ok(())
 }

@@ -19,19 +19,12 @@ const SIZES: [(&str, u64); 7] = [
 #[test]
 fn every_size_arrives_byte_exact_from_a_cold_and_a_warm_cache() -> anyhow::Result<()> {
     let start = Cluster::start().edges(3);
-    let cluster = SIZES
-        .iter()
-        .fold(start, |start, (name, size)| start.file(name, *size))
-        .ready()?;
+    let cluster = SIZES.iter().fold(start, |start, (name, size)| start.file(name, *size)).ready()?;
     for (name, size) in SIZES {
         for cache in ["cold", "warm"] {
             let answer = client::get(&cluster.download_url(name))?;
             assert_eq!(answer.status(), 200, "{name} {cache}");
-            assert_eq!(
-                answer.field("content-length")?,
-                size.to_string(),
-                "{name} {cache}"
-            );
+            assert_eq!(answer.field("content-length")?, size.to_string(), "{name} {cache}");
             cluster
                 .content(name)
                 .check_whole(&answer.body)
@@ -61,15 +54,8 @@ fn ranges_are_exact_from_a_cold_and_a_warm_cache() -> anyhow::Result<()> {
             let request = Request::new("GET", &cluster.download_url("a.bin"));
             let answer = request.range(&format!("{first}-{last}")).follow().send()?;
             assert_eq!(answer.status(), 206, "{first}-{last} {cache}");
-            assert_eq!(
-                answer.field("content-range")?,
-                format!("bytes {first}-{last}/{SIZE}")
-            );
-            assert_eq!(
-                answer.body.len() as u64,
-                last - first + 1,
-                "{first}-{last} {cache}"
-            );
+            assert_eq!(answer.field("content-range")?, format!("bytes {first}-{last}/{SIZE}"));
+            assert_eq!(answer.body.len() as u64, last - first + 1, "{first}-{last} {cache}");
             cluster.content("a.bin").check(first, &answer.body)?;
         }
     }
@@ -79,10 +65,7 @@ fn ranges_are_exact_from_a_cold_and_a_warm_cache() -> anyhow::Result<()> {
 #[test]
 fn a_file_larger_than_the_cache_arrives_whole_for_several_at_once() -> anyhow::Result<()> {
     let small = |edge: sluice_loadtest::settings::Settings| edge.cache("16MiB");
-    let cluster = Cluster::start()
-        .every_edge(small)
-        .file("large.bin", 64 << 20)
-        .ready()?;
+    let cluster = Cluster::start().every_edge(small).file("large.bin", 64 << 20).ready()?;
     let url = cluster.download_url("large.bin");
     for _ in 0..2 {
         let downloads: Vec<_> = (0..4)
@@ -105,11 +88,7 @@ fn a_file_larger_than_the_cache_arrives_whole_for_several_at_once() -> anyhow::R
 fn every_edge_has_the_same_etag_and_takes_the_same_token() -> anyhow::Result<()> {
     let cluster = Cluster::start().edges(3).file("a.bin", 100_000).ready()?;
     let offer = cluster.request_download("a.bin")?;
-    assert_eq!(
-        offer.alternates.len(),
-        2,
-        "three edges are one candidate and two alternates"
-    );
+    assert_eq!(offer.alternates.len(), 2, "three edges are one candidate and two alternates");
     let mut etags = Vec::new();
     for url in offer.alternates.iter().chain([&offer.download_url]) {
         assert!(url.ends_with(offer.token()?), "alternates carry the same token");
@@ -123,11 +102,7 @@ fn every_edge_has_the_same_etag_and_takes_the_same_token() -> anyhow::Result<()>
     let urls = cluster.edges().iter().map(|edge| edge.url());
     for url in urls {
         let all = offer.alternates.iter().chain([&offer.download_url]);
-        assert_eq!(
-            all.filter(|offered| offered.starts_with(&url)).count(),
-            1,
-            "each edge is offered once"
-        );
+        assert_eq!(all.filter(|offered| offered.starts_with(&url)).count(), 1, "each edge is offered once");
     }
     Ok(())
 }
@@ -152,17 +127,11 @@ fn a_token_for_head_is_refused_for_get() -> anyhow::Result<()> {
 fn names_that_need_escapes_arrive() -> anyhow::Result<()> {
     let names = [
         ("deep/er/down.bin", "deep/er/down.bin"),
-        (
-            "réports 2026/final (1)+%25.pdf",
-            "r%C3%A9ports%202026/final%20(1)+%2525.pdf",
-        ),
+        ("réports 2026/final (1)+%25.pdf", "r%C3%A9ports%202026/final%20(1)+%2525.pdf"),
         ("日本.txt", "%E6%97%A5%E6%9C%AC.txt"),
     ];
     let start = Cluster::start().edges(2);
-    let cluster = names
-        .iter()
-        .fold(start, |start, (name, _)| start.file(name, 5000))
-        .ready()?;
+    let cluster = names.iter().fold(start, |start, (name, _)| start.file(name, 5000)).ready()?;
     for (name, escaped) in names {
         let answer = client::get(&cluster.download_url(escaped))?;
         assert_eq!(answer.status(), 200, "{name}");
@@ -175,20 +144,14 @@ fn names_that_need_escapes_arrive() -> anyhow::Result<()> {
 fn a_published_replacement_is_served_within_seconds_and_never_mixed() -> anyhow::Result<()> {
     const SIZE: u64 = 3 << 20;
     let cluster = Cluster::start().edges(2).file("a.bin", SIZE).ready()?;
-    let (old, new) = (
-        cluster.content("a.bin").clone(),
-        Content::version("a.bin", 1, SIZE + 1),
-    );
+    let (old, new) = (cluster.content("a.bin").clone(), Content::version("a.bin", 1, SIZE + 1));
     let url = cluster.download_url("a.bin");
     old.check_whole(&client::get(&url)?.body)?;
     cluster.publish("a.bin", &new)?;
     sluice_loadtest::wait_until("the new version is served", || {
         let body = client::get(&url)?.body;
         let is_new = new.check_whole(&body).is_ok();
-        assert!(
-            is_new || old.check_whole(&body).is_ok(),
-            "a body is one version or the other"
-        );
+        assert!(is_new || old.check_whole(&body).is_ok(), "a body is one version or the other");
         Ok(is_new)
     })
 }

@@ -13,10 +13,7 @@ fn an_answer_never_carries_another_one_before_it() -> anyhow::Result<()> {
     let edge = cluster.edge(0).address();
     let now = SystemTime::now();
     let token = |file_id: &str, exp| {
-        let claims = Claims::new(
-            FileId::parse(file_id.to_owned())?,
-            NumericDate::from_system_time(exp),
-        );
+        let claims = Claims::new(FileId::parse(file_id.to_owned())?, NumericDate::from_system_time(exp));
         cluster.seal(&claims)
     };
     let hour = Duration::from_secs(3600);
@@ -39,10 +36,7 @@ fn an_answer_never_carries_another_one_before_it() -> anyhow::Result<()> {
         connection.send(head.as_bytes())?;
         let all = connection.read_to_close()?;
         let text = String::from_utf8_lossy(&all);
-        assert!(
-            text.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{method} {target}: {text}"
-        );
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {target}: {text}");
         assert_eq!(text.matches("HTTP/1.1 ").count(), 1, "{method} {target}: {text}");
     }
     Ok(())
@@ -52,21 +46,14 @@ fn an_answer_never_carries_another_one_before_it() -> anyhow::Result<()> {
 fn errors_are_problem_details_on_both_programs() -> anyhow::Result<()> {
     let cluster = Cluster::start().file("a.bin", 1000).ready()?;
     let (edge, coordinator) = (cluster.edges()[0].url(), cluster.download_url(""));
-    let coordinator = coordinator
-        .split("/download/")
-        .next()
-        .expect("a split yields a part")
-        .to_owned();
+    let coordinator = coordinator.split("/download/").next().expect("a split yields a part").to_owned();
     let cases = [
         (format!("{edge}/download"), 400),
         (format!("{edge}/download?token=a.b.c.d.e"), 400),
         (format!("{coordinator}/download/../etc/passwd"), 400),
         (format!("{coordinator}/download/a//b"), 400),
         (format!("{coordinator}/api/request-download?user_id=x"), 400),
-        (
-            format!("{coordinator}/api/request-download?file_id=a&file_id=b&user_id=x"),
-            400,
-        ),
+        (format!("{coordinator}/api/request-download?file_id=a&file_id=b&user_id=x"), 400),
         (format!("{coordinator}/nowhere"), 404),
     ];
     for (url, status) in cases {

@@ -7,9 +7,7 @@ use sluice_loadtest::{Cluster, client, download};
 const LARGE: u64 = 64 << 20;
 
 fn first_edge(cluster: &Cluster, offer: &Offer) -> usize {
-    cluster
-        .edge_index(&offer.edge)
-        .expect("the offer names an edge of the cluster")
+    cluster.edge_index(&offer.edge).expect("the offer names an edge of the cluster")
 }
 
 #[test]
@@ -26,11 +24,7 @@ fn a_broken_transfer_resumes_by_range_at_the_coordinator() -> anyhow::Result<()>
         }
     })?;
     content.check_whole(&download.body)?;
-    assert!(
-        killed_at.is_some() && download.parts >= 2,
-        "{killed_at:?}, {} parts",
-        download.parts
-    );
+    assert!(killed_at.is_some() && download.parts >= 2, "{killed_at:?}, {} parts", download.parts);
     Ok(())
 }
 
@@ -56,11 +50,7 @@ fn requests_go_to_another_edge_until_the_dead_one_is_back() -> anyhow::Result<()
 
     cluster.restart(victim)?;
     cluster.wait_until_up(&[0, 1, 2])?;
-    assert_eq!(
-        cluster.request_download("a.bin")?.edge,
-        before.edge,
-        "the file comes back to its edge"
-    );
+    assert_eq!(cluster.request_download("a.bin")?.edge, before.edge, "the file comes back to its edge");
     Ok(())
 }
 

@@ -12,19 +12,14 @@ const LIBRARIES: [&str; 3] = ["python-jose", "jwcrypto", "joserfc"];
 fn interop(cluster: &Cluster, action: &str, argument: &str) -> anyhow::Result<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/interop.py");
     let (script, keys) = (script.to_string_lossy(), cluster.keys_path());
-    let said = tool::run(
-        tool::python()?,
-        &[&*script, action, &keys.to_string_lossy(), argument],
-    )?;
+    let said = tool::run(tool::python()?, &[&*script, action, &keys.to_string_lossy(), argument])?;
     Ok(serde_json::from_str(&said)?)
 }
 
 #[test]
 fn tokens_of_three_python_libraries_download_files() -> anyhow::Result<()> {
     let cluster = Cluster::start().file("reports/a.bin", 100_000).ready()?;
-    let exp = (SystemTime::now() + Duration::from_secs(60))
-        .duration_since(UNIX_EPOCH)?
-        .as_secs();
+    let exp = (SystemTime::now() + Duration::from_secs(60)).duration_since(UNIX_EPOCH)?.as_secs();
     let claims = json!({ "file_id": "reports/a.bin", "user_id": "someone", "exp": exp });
     let tokens = interop(&cluster, "mint", &claims.to_string())?;
     for library in LIBRARIES {
@@ -48,10 +43,7 @@ fn tokens_of_the_coordinator_open_in_three_python_libraries() -> anyhow::Result<
         assert_eq!(claims["user_id"], "tester", "{library}");
         assert_eq!(claims["edg"], offer.edge, "{library}");
         let left = claims["exp"].as_f64().unwrap_or_default() - now;
-        assert!(
-            (800.0..=900.0).contains(&left),
-            "{library}: {left} s left of 15 minutes"
-        );
+        assert!((800.0..=900.0).contains(&left), "{library}: {left} s left of 15 minutes");
     }
     Ok(())
 }

@@ -21,18 +21,9 @@ fn no_token_is_in_any_log_and_no_key_in_any_command_line() -> anyhow::Result<()>
     let tokens = use_tokens(&cluster)?;
 
     let keys: serde_json::Value = serde_json::from_slice(&fs::read(cluster.keys_path())?)?;
-    let key = keys["keys"][0]["k"]
-        .as_str()
-        .expect("the key file holds a key")
-        .to_owned();
-    let pids = (0..2)
-        .map(|index| cluster.edge(index).process().pid())
-        .collect::<Vec<_>>();
-    for pid in pids
-        .into_iter()
-        .chain([cluster.coordinator().process().pid()])
-        .flatten()
-    {
+    let key = keys["keys"][0]["k"].as_str().expect("the key file holds a key").to_owned();
+    let pids = (0..2).map(|index| cluster.edge(index).process().pid()).collect::<Vec<_>>();
+    for pid in pids.into_iter().chain([cluster.coordinator().process().pid()]).flatten() {
         let line = String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline"))?).into_owned();
         assert!(!line.contains(&key), "a key in the command line of {pid}");
     }
@@ -43,17 +34,11 @@ fn no_token_is_in_any_log_and_no_key_in_any_command_line() -> anyhow::Result<()>
     let admin_token = cluster.admin_token()?;
     for (name, log) in cluster.logs()? {
         assert!(!log.is_empty(), "{name} logs something");
-        assert!(
-            !log.contains(&key) && !log.contains(&admin_token),
-            "a secret in the log of {name}"
-        );
+        assert!(!log.contains(&key) && !log.contains(&admin_token), "a secret in the log of {name}");
         for token in &tokens {
             // Ciphertext and tag are what makes a token; its header is the same for all.
             for part in token.split('.').skip(2).filter(|part| part.len() > 12) {
-                assert!(
-                    !log.contains(part),
-                    "part of a token in the log of {name}: {part}"
-                );
+                assert!(!log.contains(part), "part of a token in the log of {name}: {part}");
             }
         }
     }
@@ -69,22 +54,12 @@ fn use_tokens(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
     assert_eq!(client::get_here(&location)?.status(), 200);
     assert_eq!(client::get_here(&offer.download_url)?.status(), 200);
     assert_eq!(Request::new("GET", &location).range("5-9").send()?.status(), 206);
-    assert_eq!(
-        Request::new("POST", &location)
-            .field("Content-Length", "0")
-            .send()?
-            .status(),
-        405
-    );
+    assert_eq!(Request::new("POST", &location).field("Content-Length", "0").send()?.status(), 405);
     download::resuming(&location, |_| ())?;
 
     let hour = Duration::from_secs(3600);
-    let claims = |file_id, exp| {
-        anyhow::Ok(Claims::new(
-            FileId::parse(file_id)?,
-            NumericDate::from_system_time(exp),
-        ))
-    };
+    let claims =
+        |file_id, exp| anyhow::Ok(Claims::new(FileId::parse(file_id)?, NumericDate::from_system_time(exp)));
     let now = SystemTime::now();
     let expired = cluster.seal(&claims("a.bin", now - hour)?)?;
     let missing = cluster.seal(&claims("nothing-here.bin", now + hour)?)?;

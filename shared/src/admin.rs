@@ -51,48 +51,27 @@ pub fn router(
 }
 
 async fn method_not_allowed() -> Response {
-    problem(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "The method is not one of those in Allow",
-    )
+    problem(StatusCode::METHOD_NOT_ALLOWED, "The method is not one of those in Allow")
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {
     let reasons = admin.probed.unready();
-    let status = if reasons.is_empty() {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (
-        status,
-        Json(json!({ "ready": reasons.is_empty(), "reasons": reasons })),
-    )
-        .into_response()
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
 }
 
 async fn scrape(State(admin): State<Admin>) -> Response {
     admin.probed.gather();
-    (
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        admin.metrics.render(),
-    )
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render())
         .into_response()
 }
 
 async fn check_host(State(hosts): State<Arc<[String]>>, request: Request, next: Next) -> Response {
-    let host = request
-        .headers()
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if is_allowed_host(host, &hosts) {
         next.run(request).await
     } else {
-        problem(
-            StatusCode::FORBIDDEN,
-            "Host is neither an IP address, localhost nor listed in admin_hosts",
-        )
+        problem(StatusCode::FORBIDDEN, "Host is neither an IP address, localhost nor listed in admin_hosts")
     }
 }
 

@@ -37,10 +37,7 @@ impl AdminTokens {
     /// # Errors
     /// It is exposed, malformed, empty, or cannot be read or made.
     pub fn load_or_create(path: &Path) -> Result<Self, AdminTokenError> {
-        let io = |source| AdminTokenError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io = |source| AdminTokenError::Io { path: path.to_owned(), source };
         if !path.exists() {
             match write_new(path, &format!("admin:{}{}", random_id(), random_id())) {
                 Ok(()) => tracing::warn!(path = %path.display(), "made a new admin token file"),
@@ -51,10 +48,7 @@ impl AdminTokens {
         let file = fs::File::open(path).map_err(io)?;
         let mode = file.metadata().map_err(io)?.mode() & 0o7777;
         if mode & 0o077 != 0 {
-            return Err(AdminTokenError::Exposed {
-                path: path.to_owned(),
-                mode,
-            });
+            return Err(AdminTokenError::Exposed { path: path.to_owned(), mode });
         }
         let mut text = Zeroizing::new(String::new());
         file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(io)?;
@@ -73,17 +67,12 @@ impl AdminTokens {
                     tokens.push((name.to_owned(), Sha256::digest(token).into()));
                 }
                 _ => {
-                    return Err(AdminTokenError::Line {
-                        path: path.to_owned(),
-                        line: at + 1,
-                    });
+                    return Err(AdminTokenError::Line { path: path.to_owned(), line: at + 1 });
                 }
             }
         }
         if tokens.is_empty() {
-            return Err(AdminTokenError::Empty {
-                path: path.to_owned(),
-            });
+            return Err(AdminTokenError::Empty { path: path.to_owned() });
         }
         Ok(Self(tokens))
     }
@@ -108,9 +97,7 @@ impl AdminTokens {
 
 impl fmt::Debug for AdminTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.0.iter().map(|(name, _)| name))
-            .finish()
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
     }
 }
 
@@ -127,12 +114,9 @@ mod tests {
         let (name, token) = line.trim().split_once(':').unwrap();
         assert_eq!(tokens.authenticate(&format!("Bearer {token}")), Some(name));
         assert_eq!(tokens.authenticate(&format!("bearer {token}")), Some(name));
-        for wrong in [
-            format!("Basic {token}"),
-            token.to_owned(),
-            format!("Bearer {token}x"),
-            "Bearer ".into(),
-        ] {
+        for wrong in
+            [format!("Basic {token}"), token.to_owned(), format!("Bearer {token}x"), "Bearer ".into()]
+        {
             assert_eq!(tokens.authenticate(&wrong), None);
         }
         assert!(!format!("{tokens:?}").contains(token));
@@ -140,17 +124,9 @@ mod tests {
 
     #[test]
     fn faulty_lines_are_named() {
-        let parse = |text| {
-            AdminTokens::parse(Path::new("t"), text)
-                .map(|_| ())
-                .map_err(|e| e.to_string())
-        };
+        let parse = |text| AdminTokens::parse(Path::new("t"), text).map(|_| ()).map_err(|e| e.to_string());
         assert!(parse("# ops\nann:0123456789abcdef\n\nbob:fedcba9876543210\n").is_ok());
-        assert!(
-            parse("ann:0123456789abcdef\nbob:short\n")
-                .unwrap_err()
-                .contains("line 2")
-        );
+        assert!(parse("ann:0123456789abcdef\nbob:short\n").unwrap_err().contains("line 2"));
         assert!(parse("no-colon-here-at-all\n").unwrap_err().contains("line 1"));
         assert!(parse("\n# nothing\n").unwrap_err().contains("no token"));
     }

@@ -62,11 +62,7 @@ mod tests {
         ];
         for (net, address, expected) in table {
             let net = ClientNet::parse(net).unwrap();
-            assert_eq!(
-                net.contains(address.parse().unwrap()),
-                expected,
-                "{net:?} {address}"
-            );
+            assert_eq!(net.contains(address.parse().unwrap()), expected, "{net:?} {address}");
         }
         for text in ["", "localhost", "192.0.2.0/33", "192.0.2", "2001:db8::/129"] {
             assert_eq!(ClientNet::parse(text), None, "{text:?}");

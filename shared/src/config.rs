@@ -21,30 +21,17 @@ pub enum ConfigError {
     #[error("cannot read configuration {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
     #[error("{path}:{line}:{column}: {message}")]
-    File {
-        path: PathBuf,
-        line: usize,
-        column: usize,
-        message: String,
-    },
+    File { path: PathBuf, line: usize, column: usize, message: String },
     #[error("configuration: {0}")]
     Layer(Box<figment::Error>),
     #[error("{path}: `{key}` {fault}")]
-    Key {
-        path: PathBuf,
-        key: &'static str,
-        fault: String,
-    },
+    Key { path: PathBuf, key: &'static str, fault: String },
 }
 
 impl ConfigError {
     /// A fault that shows only when keys are seen together.
     pub fn key(path: &Path, key: &'static str, fault: impl ToString) -> Self {
-        Self::Key {
-            path: path.to_owned(),
-            key,
-            fault: fault.to_string(),
-        }
+        Self::Key { path: path.to_owned(), key, fault: fault.to_string() }
     }
 
     pub fn missing(path: &Path, key: &'static str) -> Self {
@@ -57,10 +44,8 @@ impl ConfigError {
 /// # Errors
 /// The file cannot be read; a key of it is unknown or has a wrong value (with its line); likewise in a variable.
 pub fn load<T: DeserializeOwned>(path: &Path, flags: impl Serialize) -> Result<T, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text =
+        fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     load_text(path, &text, flags)
 }
 
@@ -93,12 +78,7 @@ fn file_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     if let Some((key, _)) = source.split_once('=') {
         let _ = write!(message, " (key `{}`)", key.trim());
     }
-    ConfigError::File {
-        path: path.to_owned(),
-        line,
-        column,
-        message,
-    }
+    ConfigError::File { path: path.to_owned(), line, column, message }
 }
 
 #[cfg(test)]
@@ -131,45 +111,28 @@ mod tests {
     const NONE: Flags = Flags { id: None };
 
     fn fault(text: &str) -> String {
-        load_text::<Raw>(Path::new("edge.toml"), text, NONE)
-            .unwrap_err()
-            .to_string()
+        load_text::<Raw>(Path::new("edge.toml"), text, NONE).unwrap_err().to_string()
     }
 
     #[test]
     fn faults_name_file_line_and_key() {
         let unknown = fault("id = \"a\"\n[limits]\nconections = 5\n");
-        assert!(
-            unknown.starts_with("edge.toml:3:1: ") && unknown.contains("`conections`"),
-            "{unknown}"
-        );
+        assert!(unknown.starts_with("edge.toml:3:1: ") && unknown.contains("`conections`"), "{unknown}");
         let wrong = fault("id = \"a\"\n[limits]\nconnections = \"many\"\n");
-        assert!(
-            wrong.starts_with("edge.toml:3:") && wrong.contains("`connections`"),
-            "{wrong}"
-        );
+        assert!(wrong.starts_with("edge.toml:3:") && wrong.contains("`connections`"), "{wrong}");
         let unit = fault("[limits]\n\nhead_timeout = \"10\"\n");
-        assert!(
-            unit.starts_with("edge.toml:3:") && unit.contains("no duration"),
-            "{unit}"
-        );
+        assert!(unit.starts_with("edge.toml:3:") && unit.contains("no duration"), "{unit}");
         let syntax = fault("id = \n");
         assert!(syntax.starts_with("edge.toml:1:"), "{syntax}");
         let section = fault("[limit]\n");
-        assert!(
-            section.starts_with("edge.toml:1:") && section.contains("limit"),
-            "{section}"
-        );
+        assert!(section.starts_with("edge.toml:1:") && section.contains("limit"), "{section}");
     }
 
     #[test]
     fn later_layers_win() {
         let text = "id = \"file\"\n[limits]\nconnections = 5\n";
         let raw: Raw = load_text(Path::new("x"), text, Flags { id: Some("flag") }).unwrap();
-        assert_eq!(
-            (raw.id.as_deref(), raw.limits.connections),
-            (Some("flag"), Some(5))
-        );
+        assert_eq!((raw.id.as_deref(), raw.limits.connections), (Some("flag"), Some(5)));
         assert_eq!(raw.limits.head_timeout, None);
     }
 }

@@ -73,10 +73,7 @@ impl<'a> FileId<'a> {
 
     /// The last segment: the name people know the file by.
     pub fn name(&self) -> &str {
-        self.0
-            .rsplit('/')
-            .next()
-            .expect("a split yields at least one part")
+        self.0.rsplit('/').next().expect("a split yields at least one part")
     }
 
     /// Whether this id lies under `prefix`, on `/` boundaries: `a` holds `a` and `a/b`, not `ab`. The empty prefix
@@ -178,24 +175,12 @@ mod tests {
     #[test]
     fn prefixes_match_on_segment_boundaries() {
         let id = FileId::parse("reports/2026/q1.pdf").unwrap();
-        for prefix in [
-            "",
-            "reports",
-            "reports/",
-            "reports/2026",
-            "reports/2026/",
-            "reports/2026/q1.pdf",
-        ] {
+        for prefix in ["", "reports", "reports/", "reports/2026", "reports/2026/", "reports/2026/q1.pdf"] {
             assert!(id.is_under(prefix), "{prefix:?}");
         }
-        for prefix in [
-            "rep",
-            "reports/20",
-            "2026",
-            "/reports",
-            "reports/2026/q1.pdf/",
-            "reports/2026/q1.pdf2",
-        ] {
+        for prefix in
+            ["rep", "reports/20", "2026", "/reports", "reports/2026/q1.pdf/", "reports/2026/q1.pdf2"]
+        {
             assert!(!id.is_under(prefix), "{prefix:?}");
         }
         assert_eq!(id.name(), "q1.pdf");

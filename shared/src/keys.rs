@@ -123,10 +123,7 @@ impl TokenKey {
 
 impl fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenKey")
-            .field("id", &self.id)
-            .field("state", &self.state)
-            .finish_non_exhaustive()
+        f.debug_struct("TokenKey").field("id", &self.id).field("state", &self.state).finish_non_exhaustive()
     }
 }
 

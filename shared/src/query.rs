@@ -45,10 +45,7 @@ impl<'a> Query<'a> {
     }
 
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| &**value)
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 }
 
@@ -64,14 +61,9 @@ fn decode_form(text: &str) -> Result<Cow<'_, str>, QueryError> {
 /// Decodes percent escapes (RFC 3986 §2.1): `None` where an escape is broken or the result is not UTF-8.
 pub(crate) fn decode_percent(text: &str) -> Option<Cow<'_, str>> {
     let bytes = text.as_bytes();
-    let escapes_whole = bytes
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'%')
-        .all(|(at, _)| {
-            bytes
-                .get(at + 1..at + 3)
-                .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+    let escapes_whole =
+        bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%').all(|(at, _)| {
+            bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
         });
     if !escapes_whole {
         return None;
@@ -95,14 +87,8 @@ mod tests {
 
     #[test]
     fn repetition_and_bad_encoding_are_refused() {
-        assert_eq!(
-            Query::parse("a=1&a=2").unwrap_err(),
-            QueryError::Repeated("a".into())
-        );
-        assert_eq!(
-            Query::parse("a=1&%61=2").unwrap_err(),
-            QueryError::Repeated("a".into())
-        );
+        assert_eq!(Query::parse("a=1&a=2").unwrap_err(), QueryError::Repeated("a".into()));
+        assert_eq!(Query::parse("a=1&%61=2").unwrap_err(), QueryError::Repeated("a".into()));
         assert_eq!(Query::parse("a=%f").unwrap_err(), QueryError::Encoding);
         assert_eq!(Query::parse("a=%ff").unwrap_err(), QueryError::Encoding);
         let many: Vec<String> = (0..=PARAMETERS_MAX).map(|n| format!("p{n}=")).collect();

@@ -52,11 +52,7 @@ pub struct Peer(pub SocketAddr);
 pub fn bind(address: SocketAddr, key: &str) -> Result<std::net::TcpListener, BindError> {
     std::net::TcpListener::bind(address)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|source| BindError {
-            address,
-            key: key.to_owned(),
-            source,
-        })
+        .map_err(|source| BindError { address, key: key.to_owned(), source })
 }
 
 /// An address that cannot be listened on.
@@ -96,10 +92,7 @@ pub async fn serve(
     tokio::pin!(shutdown);
     loop {
         let accepted = async {
-            let place = Arc::clone(&places)
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
+            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
             (listener.accept().await, place)
         };
         let (accepted, place) = tokio::select! {

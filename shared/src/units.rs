@@ -50,9 +50,7 @@ impl MemorySize {
     pub fn parse(text: &str) -> Result<Self, UnitError> {
         let fault = || UnitError::Memory(text.to_owned());
         match text.strip_suffix('%') {
-            None => ByteSize::parse(text)
-                .map(|size| Self::Bytes(size.0))
-                .map_err(|_| fault()),
+            None => ByteSize::parse(text).map(|size| Self::Bytes(size.0)).map_err(|_| fault()),
             Some(share) => match share.trim().parse() {
                 Ok(percent @ 1..=95) => Ok(Self::Percent(percent)),
                 _ => Err(fault()),
@@ -71,9 +69,7 @@ impl MemorySize {
 
 impl Span {
     pub fn parse(text: &str) -> Result<Self, UnitError> {
-        humantime::parse_duration(text)
-            .map(Self)
-            .map_err(|_| UnitError::Duration(text.to_owned()))
+        humantime::parse_duration(text).map(Self).map_err(|_| UnitError::Duration(text.to_owned()))
     }
 
     pub const fn from_secs(secs: u64) -> Self {
@@ -140,19 +136,13 @@ impl<T> de::Visitor<'_> for NumberOrText<T> {
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NumberOrText {
-            number: Self,
-            text: Self::parse,
-        })
+        deserializer.deserialize_any(NumberOrText { number: Self, text: Self::parse })
     }
 }
 
 impl<'de> Deserialize<'de> for MemorySize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NumberOrText {
-            number: Self::Bytes,
-            text: Self::parse,
-        })
+        deserializer.deserialize_any(NumberOrText { number: Self::Bytes, text: Self::parse })
     }
 }
 
@@ -174,15 +164,9 @@ mod tests {
 
     #[test]
     fn memory_is_a_size_or_a_share() {
-        assert_eq!(
-            MemorySize::parse("50%").unwrap().of(8 << 30),
-            (8 << 30) / 100 * 50
-        );
+        assert_eq!(MemorySize::parse("50%").unwrap().of(8 << 30), (8 << 30) / 100 * 50);
         assert_eq!(MemorySize::parse("64KiB").unwrap(), MemorySize::Bytes(65536));
-        assert_eq!(
-            MemorySize::parse("1 GB").unwrap(),
-            MemorySize::Bytes(1_000_000_000)
-        );
+        assert_eq!(MemorySize::parse("1 GB").unwrap(), MemorySize::Bytes(1_000_000_000));
         assert_eq!(MemorySize::parse("1048576").unwrap(), MemorySize::Bytes(1 << 20));
         for text in ["0%", "96%", "-5%", "%", "", "ten", "-1"] {
             assert!(MemorySize::parse(text).is_err(), "{text:?}");
@@ -200,23 +184,10 @@ mod tests {
 
     #[test]
     fn base_urls_are_bare() {
-        assert_eq!(
-            BaseUrl::parse("http://127.0.0.1:9001/").unwrap().as_str(),
-            "http://127.0.0.1:9001"
-        );
-        assert_eq!(
-            BaseUrl::parse("https://EDGE.example").unwrap().as_str(),
-            "https://edge.example"
-        );
-        for text in [
-            "edge-1:9001",
-            "ftp://x",
-            "http://x/path",
-            "http://x/?q",
-            "http://u:p@x",
-            "http://",
-            "",
-        ] {
+        assert_eq!(BaseUrl::parse("http://127.0.0.1:9001/").unwrap().as_str(), "http://127.0.0.1:9001");
+        assert_eq!(BaseUrl::parse("https://EDGE.example").unwrap().as_str(), "https://edge.example");
+        for text in ["edge-1:9001", "ftp://x", "http://x/path", "http://x/?q", "http://u:p@x", "http://", ""]
+        {
             assert!(BaseUrl::parse(text).is_err(), "{text:?}");
         }
     }

@@ -74,35 +74,14 @@ fn faults_say_where_and_what_to_do() {
     let no_edges = [&WHOLE[..edges.start], &WHOLE[edges.end..]].concat();
     let table = [
         (WHOLE.replace("id = \"coordinator-1\"\n", ""), vec!["`id`"]),
-        (
-            WHOLE.replace("listen = \"127.0.0.1:8080\"\n", ""),
-            vec!["`listen`"],
-        ),
-        (
-            WHOLE.replace("path = \"keys.jwks.json\"\n", ""),
-            vec!["`keys.path`"],
-        ),
-        (
-            WHOLE.replace("[auth]\nschemes = [\"open\"]\n", ""),
-            vec!["`auth.schemes`", "[\"open\"]"],
-        ),
-        (
-            WHOLE.replace("[\"open\"]", "[]"),
-            vec!["`auth.schemes`", "[\"open\"]"],
-        ),
-        (
-            WHOLE.replace("[\"open\"]", "[\"open\", \"open\"]"),
-            vec!["`auth.schemes`", "alone"],
-        ),
-        (
-            WHOLE.replace("[\"open\"]", "[\"jwt\"]"),
-            vec!["/coordinator.toml:25:", "`schemes`", "jwt"],
-        ),
+        (WHOLE.replace("listen = \"127.0.0.1:8080\"\n", ""), vec!["`listen`"]),
+        (WHOLE.replace("path = \"keys.jwks.json\"\n", ""), vec!["`keys.path`"]),
+        (WHOLE.replace("[auth]\nschemes = [\"open\"]\n", ""), vec!["`auth.schemes`", "[\"open\"]"]),
+        (WHOLE.replace("[\"open\"]", "[]"), vec!["`auth.schemes`", "[\"open\"]"]),
+        (WHOLE.replace("[\"open\"]", "[\"open\", \"open\"]"), vec!["`auth.schemes`", "alone"]),
+        (WHOLE.replace("[\"open\"]", "[\"jwt\"]"), vec!["/coordinator.toml:25:", "`schemes`", "jwt"]),
         (no_edges, vec!["`registry.edges`", "[[registry.edges]]"]),
-        (
-            WHOLE.replace("[auth]", &format!("{edge}\n[auth]")),
-            vec!["`registry.edges`", "'edge-1'"],
-        ),
+        (WHOLE.replace("[auth]", &format!("{edge}\n[auth]")), vec!["`registry.edges`", "'edge-1'"]),
         (
             WHOLE.replace("http://127.0.0.1:9101", "https://127.0.0.1:9101"),
             vec!["`registry.edges`", "'edge-1'", "http://"],
@@ -111,30 +90,12 @@ fn faults_say_where_and_what_to_do() {
             WHOLE.replace("weight = 100", "weight = 0"),
             vec!["/coordinator.toml:21:", "`weight`", "1 to 10000"],
         ),
-        (
-            WHOLE.replace("\"10m\"", "\"0s\""),
-            vec!["`links.token_ttl`", "24h"],
-        ),
-        (
-            WHOLE.replace("\"10m\"", "\"25h\""),
-            vec!["`links.token_ttl`", "24h"],
-        ),
-        (
-            WHOLE.replace("\"10m\"", "\"10\""),
-            vec!["/coordinator.toml:28:", "`token_ttl`"],
-        ),
-        (
-            WHOLE.replace("\"public\"", "\"../x\""),
-            vec!["/coordinator.toml:8:", "`public_prefixes`"],
-        ),
-        (
-            WHOLE.replace("id = \"coordinator-1\"", "id = \"a b\""),
-            vec!["/coordinator.toml:2:", "`id`"],
-        ),
-        (
-            WHOLE.replace("token_ttl", "tokenttl"),
-            vec!["/coordinator.toml:28:", "`tokenttl`"],
-        ),
+        (WHOLE.replace("\"10m\"", "\"0s\""), vec!["`links.token_ttl`", "24h"]),
+        (WHOLE.replace("\"10m\"", "\"25h\""), vec!["`links.token_ttl`", "24h"]),
+        (WHOLE.replace("\"10m\"", "\"10\""), vec!["/coordinator.toml:28:", "`token_ttl`"]),
+        (WHOLE.replace("\"public\"", "\"../x\""), vec!["/coordinator.toml:8:", "`public_prefixes`"]),
+        (WHOLE.replace("id = \"coordinator-1\"", "id = \"a b\""), vec!["/coordinator.toml:2:", "`id`"]),
+        (WHOLE.replace("token_ttl", "tokenttl"), vec!["/coordinator.toml:28:", "`tokenttl`"]),
         (
             WHOLE.replace("source = \"file\"", "source = \"vault\""),
             vec!["/coordinator.toml:11:", "`source`", "file"],

@@ -56,13 +56,7 @@ pub(crate) struct Health {
 
 impl Health {
     pub(crate) fn new(now: SystemTime) -> Self {
-        Self {
-            state: State::Unknown,
-            since: now,
-            misses: 0,
-            goods: 0,
-            heard: false,
-        }
+        Self { state: State::Unknown, since: now, misses: 0, goods: 0, heard: false }
     }
 
     pub(crate) fn state(&self) -> State {

@@ -68,10 +68,7 @@ pub struct Ring {
 
 impl Default for Ring {
     fn default() -> Self {
-        Self {
-            nodes: consistent_hash_ring::RingBuilder::new(Xxh3(SEED)).build(),
-            members: Vec::new(),
-        }
+        Self { nodes: consistent_hash_ring::RingBuilder::new(Xxh3(SEED)).build(), members: Vec::new() }
     }
 }
 
@@ -161,10 +158,7 @@ impl Table {
             ends: ranges.iter().map(|(end, _)| *end).collect(),
             owners: owners.into(),
             owners_count: edges.min(CANDIDATES_MAX),
-            shares: widths
-                .iter()
-                .map(|width| *width as f64 / 2_f64.powi(64))
-                .collect(),
+            shares: widths.iter().map(|width| *width as f64 / 2_f64.powi(64)).collect(),
         }
     }
 

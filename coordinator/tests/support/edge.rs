@@ -52,11 +52,8 @@ impl Edge {
             connections: AtomicUsize::new(0),
             changed: Condvar::new(),
         });
-        let edge = Self {
-            id: id.to_owned(),
-            address: listener.local_addr().unwrap(),
-            state: Arc::clone(&state),
-        };
+        let edge =
+            Self { id: id.to_owned(), address: listener.local_addr().unwrap(), state: Arc::clone(&state) };
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 state.connections.fetch_add(1, Ordering::SeqCst);
@@ -68,9 +65,7 @@ impl Edge {
     }
 
     pub(crate) fn several(count: usize) -> Vec<Self> {
-        (1..=count)
-            .map(|number| Self::start(&format!("edge-{number}")))
-            .collect()
+        (1..=count).map(|number| Self::start(&format!("edge-{number}"))).collect()
     }
 
     /// The address that clients are sent to: a name that tells edges apart.
@@ -131,18 +126,11 @@ impl State {
             Mood::Dead => return None,
             Mood::Silent => {
                 let mood = self.mood.lock().unwrap();
-                let _mood = self
-                    .changed
-                    .wait_while(mood, |mood| *mood == Mood::Silent)
-                    .unwrap();
+                let _mood = self.changed.wait_while(mood, |mood| *mood == Mood::Silent).unwrap();
                 return None;
             }
         };
-        write!(
-            stream,
-            "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{{}}"
-        )
-        .ok()?;
+        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{{}}").ok()?;
         if mood != Mood::Endless {
             return Some(());
         }

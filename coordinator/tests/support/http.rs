@@ -18,9 +18,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn field(&self, name: &str) -> &str {
-        self.fields
-            .get(name)
-            .unwrap_or_else(|| panic!("no {name} in {self:?}"))
+        self.fields.get(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
     }
 
     pub(crate) fn text(&self) -> String {
@@ -62,10 +60,7 @@ pub(crate) fn send(address: SocketAddr, method: &str, target: &str, fields: &[(&
 }
 
 fn parse(bytes: &[u8]) -> Answer {
-    let end = bytes
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .expect("a whole head");
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
     let head = std::str::from_utf8(&bytes[..end]).unwrap();
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -75,9 +70,5 @@ fn parse(bytes: &[u8]) -> Answer {
         let previous = fields.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         assert_eq!(previous, None, "{name} twice");
     }
-    Answer {
-        status,
-        fields,
-        body: bytes[end + 4..].to_vec(),
-    }
+    Answer { status, fields, body: bytes[end + 4..].to_vec() }
 }

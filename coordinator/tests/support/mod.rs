@@ -2,11 +2,7 @@
 //! a client that sends bytes as they are.
 
 #![allow(dead_code, unused_imports, reason = "every test file uses a part of it")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test's support fails as a test does"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's support fails as a test does")]
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
@@ -87,9 +83,8 @@ impl Setting {
     /// The names of the files in the folder.
     pub(crate) fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.folder.path()).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -108,12 +103,7 @@ impl Setting {
 
 /// A program's output; one that does not end is killed and fails the test.
 pub(crate) fn output_of(command: &mut Command) -> Output {
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = child.id();
     let (done, ended) = std::sync::mpsc::channel();
     let waiter = thread::spawn(move || {
@@ -134,9 +124,7 @@ pub(crate) fn complaint(output: &Output) -> String {
     assert!(output.stdout.is_empty(), "{output:?}");
     let text = String::from_utf8(output.stderr.clone()).unwrap();
     let line = text.lines().last().unwrap();
-    let line = line
-        .strip_prefix("sluice-coordinator: ")
-        .unwrap_or_else(|| panic!("{text}"));
+    let line = line.strip_prefix("sluice-coordinator: ").unwrap_or_else(|| panic!("{text}"));
     line.to_owned()
 }
 
@@ -179,13 +167,7 @@ impl Coordinator {
         });
         let listening = find(&log, |line| line["message"] == "listening");
         let address = |key: &str| listening[key].as_str().unwrap().parse().unwrap();
-        Self {
-            address: address("listen"),
-            admin: address("admin_listen"),
-            child,
-            setting,
-            log,
-        }
+        Self { address: address("listen"), admin: address("admin_listen"), child, setting, log }
     }
 
     /// Starts one and waits until it is ready and all edges are up.
@@ -268,12 +250,8 @@ impl Coordinator {
     /// A metric's value: the line that begins with `series` and a space.
     pub(crate) fn metric(&self, series: &str) -> f64 {
         let metrics = send(self.admin, "GET", "/metrics", &[]).text();
-        let line = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no series {series}"))
-            .parse()
-            .unwrap()
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no series {series}")).parse().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -124,10 +124,7 @@ impl Cache {
         let offset = u64::from(window) * windowed.window_bytes;
         let wanted = windowed.content_bytes(window);
         let held = usize::try_from(windowed.held_bytes(window)).expect("a window fits memory");
-        let mapping = windowed
-            .memory
-            .map(offset, held)
-            .map_err(|error| storage_error(&error))?;
+        let mapping = windowed.memory.map(offset, held).map_err(|error| storage_error(&error))?;
         let (read, mapping) = read(&windowed.store, mapping, offset, wanted).await;
         drop(mapping);
         let after = statx(Arc::clone(&windowed.store)).await;

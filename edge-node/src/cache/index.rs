@@ -20,13 +20,6 @@ pub(super) struct Unit {
     pub(super) fingerprint: u64,
 }
 
-/// What trying to evict a unit came to.
-pub(super) enum Eviction {
-    Done,
-    /// Somebody is inside it.
-    Pinned,
-}
-
 pub(super) struct Index {
     capacity: u64,
     queues: Mutex<Queues>,
@@ -40,6 +33,8 @@ struct Queues {
     held: u64,
     small: Queue,
     main: Queue,
+    /// Units whose object is gone: they wait in the queues to be passed over.
+    dead: usize,
     ghosts: VecDeque<u64>,
     ghost_set: HashSet<u64, foldhash::fast::FixedState>,
     evictions: u64,
@@ -73,15 +68,10 @@ pub(super) struct Reservation {
 impl Reservation {
     /// The reserved thing has come: it can be evicted from now on.
     pub(super) fn commit(mut self, object: &Arc<Object>, window: Option<u32>, fingerprint: u64) {
-        let unit = Unit {
-            object: Arc::downgrade(object),
-            window,
-            bytes: self.bytes,
-            fingerprint,
-        };
+        let unit = Unit { object: Arc::downgrade(object), window, bytes: self.bytes, fingerprint };
         self.bytes = 0;
         let mut queues = self.index.lock();
-        if queues.ghost_set.remove(&fingerprint) {
+        if queues.ghost_set.contains(&fingerprint) {
             queues.main.push(unit);
         } else {
             queues.small.push(unit);
@@ -92,18 +82,14 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.index.release(self.bytes);
+            self.index.release(self.bytes, 0);
         }
     }
 }
 
 impl Index {
     pub(super) fn new(capacity: u64) -> Self {
-        Self {
-            capacity,
-            queues: Mutex::default(),
-            released: Notify::new(),
-        }
+        Self { capacity, queues: Mutex::default(), released: Notify::new() }
     }
 
     pub(super) fn capacity(&self) -> u64 {
@@ -152,15 +138,16 @@ impl Index {
             object.finish_eviction(window);
         }
         drop(spared);
-        reserved.then(|| Reservation {
-            index: Arc::clone(self),
-            bytes,
-        })
+        reserved.then(|| Reservation { index: Arc::clone(self), bytes })
     }
 
-    /// Bytes that went with the object that held them.
-    pub(super) fn release(&self, bytes: u64) {
-        self.lock().held -= bytes;
+    /// Bytes that were given back, or went with the object that held them as `units`.
+    pub(super) fn release(&self, bytes: u64, units: usize) {
+        let mut queues = self.lock();
+        queues.held -= bytes;
+        queues.dead += units;
+        queues.bury();
+        drop(queues);
         self.released.notify_waiters();
     }
 
@@ -178,17 +165,15 @@ impl Queues {
             // The small queue is a tenth: what is used once passes through it and does not disturb the main one.
             let from_small =
                 self.small.bytes * 10 > self.small.bytes + self.main.bytes || self.main.units.is_empty();
-            let queue = if from_small {
-                &mut self.small
-            } else {
-                &mut self.main
-            };
+            let queue = if from_small { &mut self.small } else { &mut self.main };
             let Some(unit) = queue.pop() else { continue };
             let Some(object) = unit.object.upgrade() else {
+                self.dead = self.dead.saturating_sub(1);
                 continue;
             };
             let frequency = object.frequency(unit.window);
-            if frequency.count() > 0 {
+            // The transfer that brought a unit counts too: only a second one promotes it.
+            if frequency.count() > u8::from(from_small) {
                 if from_small {
                     frequency.reset();
                 } else {
@@ -198,22 +183,33 @@ impl Queues {
                 spared.push(object);
                 continue;
             }
-            match object.begin_eviction(unit.window) {
-                Eviction::Pinned => {
-                    self.main.push(unit);
-                    spared.push(object);
-                }
-                Eviction::Done => {
-                    self.held -= unit.bytes;
-                    self.evictions += 1;
-                    if from_small {
-                        self.remember(unit.fingerprint);
-                    }
-                    return Some((object, unit.window));
-                }
+            if !object.begin_eviction(unit.window) {
+                // Somebody is inside it.
+                self.main.push(unit);
+                spared.push(object);
+                continue;
             }
+            self.held -= unit.bytes;
+            self.evictions += 1;
+            if from_small {
+                self.remember(unit.fingerprint);
+            }
+            return Some((object, unit.window));
         }
         None
+    }
+
+    /// Drops dead units once they outnumber the living, so that what dies without pressure leaves nothing behind.
+    fn bury(&mut self) {
+        let units = self.small.units.len() + self.main.units.len();
+        if self.dead < 1024 || self.dead * 2 < units {
+            return;
+        }
+        for queue in [&mut self.small, &mut self.main] {
+            queue.units.retain(|unit| unit.object.strong_count() > 0);
+            queue.bytes = queue.units.iter().map(|unit| unit.bytes).sum();
+        }
+        self.dead = 0;
     }
 
     /// Keeps the names of as many units as the main queue has.

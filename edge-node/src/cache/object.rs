@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::fill::FillWatch;
-use super::index::{Eviction, Index};
+use super::index::Index;
 use super::window::{Frequency, Window};
 use crate::uring::{StoreFd, Version, WindowFile};
 
@@ -16,7 +16,7 @@ pub(crate) struct Object {
     version: Version,
     content: Content,
     index: Arc<Index>,
-    /// Names this version in the index's memory of what was evicted.
+    /// Names the file in the index's memory of what was evicted.
     fingerprint: u64,
     /// The store has, or may have, another version by now: nothing more is filled.
     superseded: AtomicBool,
@@ -45,9 +45,15 @@ pub(super) struct Windowed {
     pub(super) store: Arc<StoreFd>,
     pub(super) window_bytes: u64,
     size: u64,
-    windows: Box<[Window]>,
+    /// Made as they are first used: a file may be far larger than what is ever read of it.
+    chunks: Box<[OnceLock<Box<WindowChunk>>]>,
     fills: Mutex<HashMap<u32, FillWatch>>,
 }
+
+/// Windows are made so many at a time.
+const CHUNK_WINDOWS: usize = 512;
+
+type WindowChunk = [Window; CHUNK_WINDOWS];
 
 /// A window that is present and stays so until this is dropped.
 pub(crate) struct Pin {
@@ -69,20 +75,10 @@ impl Object {
         fingerprint: u64,
         on_evicted: OnEvicted,
     ) -> Arc<Self> {
-        let content = Content::Whole(Whole {
-            body,
-            frequency: Frequency::default(),
-            counted: AtomicBool::new(true),
-        });
+        let content =
+            Content::Whole(Whole { body, frequency: Frequency::default(), counted: AtomicBool::new(true) });
         let superseded = AtomicBool::new(false);
-        Arc::new(Self {
-            version,
-            content,
-            index,
-            fingerprint,
-            superseded,
-            on_evicted,
-        })
+        Arc::new(Self { version, content, index, fingerprint, superseded, on_evicted })
     }
 
     pub(super) fn windowed_from(
@@ -94,24 +90,17 @@ impl Object {
         on_evicted: OnEvicted,
     ) -> io::Result<Arc<Self>> {
         let count = version.size.div_ceil(window_bytes);
-        let windows = (0..count).map(|_| Window::default()).collect();
+        let chunks = (0..count.div_ceil(CHUNK_WINDOWS as u64)).map(|_| OnceLock::new()).collect();
         let content = Content::Windowed(Windowed {
             memory: Arc::new(WindowFile::new(count * window_bytes)?),
             store,
             window_bytes,
             size: version.size,
-            windows,
+            chunks,
             fills: Mutex::default(),
         });
         let superseded = AtomicBool::new(false);
-        Ok(Arc::new(Self {
-            version,
-            content,
-            index,
-            fingerprint,
-            superseded,
-            on_evicted,
-        }))
+        Ok(Arc::new(Self { version, content, index, fingerprint, superseded, on_evicted }))
     }
 
     pub(crate) fn version(&self) -> &Version {
@@ -148,18 +137,12 @@ impl Object {
 
     /// Pins a window that is present.
     pub(crate) fn pin(self: &Arc<Self>, window: u32) -> Option<Pin> {
-        self.windowed()
-            .window(window)
-            .pin()
-            .then(|| self.take_pin(window))
+        self.windowed().window(window).pin().then(|| self.take_pin(window))
     }
 
     /// Wraps a pin that was taken already.
     pub(super) fn take_pin(self: &Arc<Self>, window: u32) -> Pin {
-        Pin {
-            object: Arc::clone(self),
-            window,
-        }
+        Pin { object: Arc::clone(self), window }
     }
 
     pub(super) fn windowed(&self) -> &Windowed {
@@ -196,13 +179,17 @@ impl Object {
     }
 
     /// First half of an eviction, under the index's lock: nobody can use the unit from here on.
-    pub(super) fn begin_eviction(&self, window: Option<u32>) -> Eviction {
-        let began = match (&self.content, window) {
-            (Content::Whole(whole), _) => whole.counted.swap(false, Ordering::Relaxed),
+    /// `false` where somebody is inside it.
+    pub(super) fn begin_eviction(&self, window: Option<u32>) -> bool {
+        match (&self.content, window) {
+            (Content::Whole(whole), _) => {
+                let counted = whole.counted.swap(false, Ordering::Relaxed);
+                assert!(counted, "a unit is evicted once");
+                true
+            }
             (Content::Windowed(windowed), Some(window)) => windowed.window(window).begin_evict(),
             (Content::Windowed(_), None) => unreachable!("a large file is evicted window by window"),
-        };
-        if began { Eviction::Done } else { Eviction::Pinned }
+        }
     }
 
     /// Second half, outside the lock: the memory goes.
@@ -220,7 +207,9 @@ impl Object {
 
 impl Windowed {
     pub(super) fn window(&self, window: u32) -> &Window {
-        &self.windows[window as usize]
+        let chunk = &self.chunks[window as usize / CHUNK_WINDOWS];
+        let chunk = chunk.get_or_init(|| Box::new(std::array::from_fn(|_| Window::default())));
+        &chunk[window as usize % CHUNK_WINDOWS]
     }
 
     pub(super) fn fills(&self) -> MutexGuard<'_, HashMap<u32, FillWatch>> {
@@ -238,19 +227,17 @@ impl Windowed {
         (self.content_bytes(window) as u64).next_multiple_of(PAGE_BYTES)
     }
 
-    fn present_bytes(&self) -> u64 {
-        let windows = self.windows.iter().zip(0u32..);
-        windows
-            .filter(|(window, _)| window.is_present())
-            .map(|(_, at)| self.held_bytes(at))
-            .sum()
+    /// What the index counts of it: bytes, and units.
+    fn present(&self) -> (u64, usize) {
+        let chunks = self.chunks.iter().zip((0u32..).step_by(CHUNK_WINDOWS));
+        let windows = chunks.filter_map(|(chunk, first)| Some(chunk.get()?.iter().zip(first..))).flatten();
+        let present = windows.filter(|(window, _)| window.is_present());
+        present.fold((0, 0), |(bytes, units), (_, at)| (bytes + self.held_bytes(at), units + 1))
     }
 
     /// Frees the memory of one window.
     pub(super) fn punch(&self, window: u32) {
-        let punched = self
-            .memory
-            .punch(u64::from(window) * self.window_bytes, self.window_bytes);
+        let punched = self.memory.punch(u64::from(window) * self.window_bytes, self.window_bytes);
         // Nothing can refuse a hole in our own memory; were it refused, the window must not be filled again.
         punched.expect("shared memory takes holes");
     }
@@ -258,13 +245,15 @@ impl Windowed {
 
 impl Drop for Object {
     fn drop(&mut self) {
-        let held = match &self.content {
-            Content::Whole(whole) if whole.counted.load(Ordering::Relaxed) => whole_bytes(whole.body.len()),
-            Content::Whole(_) => 0,
-            Content::Windowed(windowed) => windowed.present_bytes(),
+        let held: (u64, usize) = match &self.content {
+            Content::Whole(whole) if whole.counted.load(Ordering::Relaxed) => {
+                (whole_bytes(whole.body.len()), 1)
+            }
+            Content::Whole(_) => (0, 0),
+            Content::Windowed(windowed) => windowed.present(),
         };
-        if held > 0 {
-            self.index.release(held);
+        if let (1.., units) = held {
+            self.index.release(held.0, units);
         }
     }
 }

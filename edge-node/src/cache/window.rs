@@ -59,9 +59,7 @@ impl Window {
 
     /// Takes a present window that nobody is inside of; whoever gets `true` punches it and calls `evicted`.
     pub(super) fn begin_evict(&self) -> bool {
-        self.word
-            .compare_exchange(PRESENT, EVICTING, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
+        self.word.compare_exchange(PRESENT, EVICTING, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Punched.
@@ -82,9 +80,7 @@ impl Window {
     /// Changes the state and leaves the pins: a passing optimistic pin may come and go meanwhile.
     fn change(&self, from: u32, to: u32) -> bool {
         let update = |word: u32| (word & STATE == from).then_some(word & !STATE | to);
-        self.word
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, update)
-            .is_ok()
+        self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, update).is_ok()
     }
 }
 

@@ -29,11 +29,7 @@ pub fn evaluate(conditions: &Conditions<'_>, file: &Representation<'_>) -> Preco
         Some(list) => lists(list, file.etag, Comparison::Weak),
         None => date(conditions.if_modified_since).is_some_and(|since| file.modified_secs <= since),
     };
-    if unchanged {
-        Precondition::NotModified
-    } else {
-        Precondition::Holds
-    }
+    if unchanged { Precondition::NotModified } else { Precondition::Holds }
 }
 
 /// Step 5, §13.1.5: an entity tag compared strongly, or the exact date of a file that has not changed within the
@@ -84,10 +80,7 @@ fn lists(list: &[u8], etag: &str, comparison: Comparison) -> bool {
 /// Any of the three forms of an HTTP date (§5.6.7), in seconds since 1970.
 fn parse_date(field: &[u8]) -> Option<u64> {
     let date: SystemTime = httpdate::parse_http_date(std::str::from_utf8(field).ok()?.trim()).ok()?;
-    date.duration_since(UNIX_EPOCH)
-        .ok()
-        .as_ref()
-        .map(Duration::as_secs)
+    date.duration_since(UNIX_EPOCH).ok().as_ref().map(Duration::as_secs)
 }
 
 #[cfg(test)]
@@ -102,11 +95,8 @@ mod tests {
     const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
     const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
-    const FILE: Representation<'static> = Representation {
-        size: 100,
-        etag: "\"a,b\"",
-        modified_secs: MODIFIED,
-    };
+    const FILE: Representation<'static> =
+        Representation { size: 100, etag: "\"a,b\"", modified_secs: MODIFIED };
 
     fn list(text: &str) -> Option<Cow<'_, [u8]>> {
         Some(Cow::Borrowed(text.as_bytes()))
@@ -182,11 +172,7 @@ mod tests {
             let planned = plan(Method::Get, &conditions, &FILE, now);
             assert_eq!(
                 planned,
-                if expected {
-                    Plan::Partial(0..10)
-                } else {
-                    Plan::Full
-                },
+                if expected { Plan::Partial(0..10) } else { Plan::Full },
                 "{validator} at {now}"
             );
             assert_eq!(plan(Method::Head, &conditions, &FILE, now), Plan::Full);

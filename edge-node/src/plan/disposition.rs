@@ -25,20 +25,9 @@ const NAME_BYTES_MAX: usize = 255;
 /// Whatever could leave the folder the file is saved to, or break the field, becomes `_`.
 pub fn attachment(name: &str) -> String {
     let name = safe_name(name);
-    let ascii: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii() && !matches!(c, '"' | '\\' | '%') {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    format!(
-        "attachment; filename=\"{ascii}\"; filename*=UTF-8''{}",
-        utf8_percent_encode(&name, ATTR_CHAR)
-    )
+    let ascii: String =
+        name.chars().map(|c| if c.is_ascii() && !matches!(c, '"' | '\\' | '%') { c } else { '_' }).collect();
+    format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", utf8_percent_encode(&name, ATTR_CHAR))
 }
 
 fn safe_name(name: &str) -> String {
@@ -63,10 +52,8 @@ fn shorten(name: &str) -> String {
     if name.len() <= NAME_BYTES_MAX {
         return name.to_owned();
     }
-    let extension = name
-        .rfind('.')
-        .filter(|dot| *dot > 0 && name.len() - dot <= 32)
-        .map_or("", |dot| &name[dot..]);
+    let extension =
+        name.rfind('.').filter(|dot| *dot > 0 && name.len() - dot <= 32).map_or("", |dot| &name[dot..]);
     let mut end = NAME_BYTES_MAX - extension.len();
     while !name.is_char_boundary(end) {
         end -= 1;
@@ -82,11 +69,7 @@ mod tests {
     fn names_are_safe_in_both_forms() {
         let table = [
             ("report.pdf", "report.pdf", "report.pdf"),
-            (
-                "my report (1).pdf",
-                "my report (1).pdf",
-                "my%20report%20%281%29.pdf",
-            ),
+            ("my report (1).pdf", "my report (1).pdf", "my%20report%20%281%29.pdf"),
             ("naïve.txt", "na_ve.txt", "na%C3%AFve.txt"),
             ("漢字.bin", "__.bin", "%E6%BC%A2%E5%AD%97.bin"),
             ("a\"b.txt", "a_b.txt", "a%22b.txt"),

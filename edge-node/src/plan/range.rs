@@ -36,11 +36,7 @@ impl Spec {
             Self::Suffix(1..) if size == 0 => return RangeOutcome::Ignored,
             Self::Suffix(length) => size.saturating_sub(length)..size,
         };
-        if range.is_empty() {
-            RangeOutcome::Unsatisfiable
-        } else {
-            RangeOutcome::One(range)
-        }
+        if range.is_empty() { RangeOutcome::Unsatisfiable } else { RangeOutcome::One(range) }
     }
 }
 
@@ -51,10 +47,8 @@ fn parse_spec(field: &[u8]) -> Option<Spec> {
         return None;
     }
     // A list may have empty elements (§5.6.1.2).
-    let mut elements = set
-        .split(|byte| *byte == b',')
-        .map(<[u8]>::trim_ascii)
-        .filter(|spec| !spec.is_empty());
+    let mut elements =
+        set.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|spec| !spec.is_empty());
     let (Some(spec), None) = (elements.next(), elements.next()) else {
         return None;
     };
@@ -74,9 +68,9 @@ fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    Some(digits.iter().fold(0u64, |sum, digit| {
-        sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))
-    }))
+    Some(
+        digits.iter().fold(0u64, |sum, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'))),
+    )
 }
 
 #[cfg(test)]

@@ -73,15 +73,11 @@ pub(super) async fn run_check(files: &Arc<Files>, file: &Arc<File>) -> Result<Ar
         }
         if version.size > WHOLE_BYTES_MAX {
             let on_evicted = on_evicted(files, file);
-            return Ok(files
-                .cache
-                .insert_windowed(version, file.fingerprint, opened, on_evicted)?);
+            return Ok(files.cache.insert_windowed(version, file.fingerprint, opened, on_evicted)?);
         }
         if let Some(loaded) = files.cache.load_whole(&opened, &version).await? {
             let on_evicted = on_evicted(files, file);
-            return Ok(files
-                .cache
-                .insert_whole(version, file.fingerprint, loaded, on_evicted));
+            return Ok(files.cache.insert_whole(version, file.fingerprint, loaded, on_evicted));
         }
     }
     Err(ResolveError::Changing)

@@ -218,16 +218,9 @@ impl Files {
             Ok(object) => {
                 file.confirmed_ms.store(now, Ordering::Relaxed);
                 file.check_failed_ms.store(0, Ordering::Relaxed);
-                let known = state
-                    .current
-                    .as_ref()
-                    .is_some_and(|current| Arc::ptr_eq(current, &object));
+                let known = state.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &object));
                 let windowed = object.body().is_none();
-                let replaced = if known {
-                    None
-                } else {
-                    Some(state.current.replace(object))
-                };
+                let replaced = if known { None } else { Some(state.current.replace(object)) };
                 if replaced.is_some() && windowed {
                     self.windowed().push_back(Arc::downgrade(file));
                 }

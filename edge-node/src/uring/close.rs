@@ -22,10 +22,7 @@ impl StoreFd {
     pub(super) fn from_completion(fd: RawFd, closer: Closer) -> Self {
         // SAFETY: the kernel just gave this descriptor to an OPENAT2 of ours, and it is wrapped once, here.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Self {
-            fd: ManuallyDrop::new(fd),
-            closer,
-        }
+        Self { fd: ManuallyDrop::new(fd), closer }
     }
 
     pub(super) fn raw(&self) -> types::Fd {

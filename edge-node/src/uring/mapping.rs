@@ -41,11 +41,7 @@ impl WindowFile {
         let start =
             unsafe { rustix::mm::mmap(std::ptr::null_mut(), bytes, prot, flags, &self.memory, offset) }?;
         let start = NonNull::new(start.cast()).expect("the kernel maps nothing at zero");
-        Ok(MappedWindow {
-            start,
-            bytes,
-            _file: Arc::clone(self),
-        })
+        Ok(MappedWindow { start, bytes, _file: Arc::clone(self) })
     }
 }
 

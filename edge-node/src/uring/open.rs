@@ -9,7 +9,7 @@ use std::sync::Arc;
 use io_uring::{opcode, types};
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::{Closer, StoreFd, submit};
+use super::{Closer, Stable, StoreFd, submit};
 
 /// The folder that everything is opened beneath. It is opened once, at start.
 #[derive(Clone)]
@@ -19,12 +19,8 @@ impl Root {
     /// # Errors
     /// No such folder, no permission, no folder.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let fd = rustix::fs::openat(
-            CWD,
-            path,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+        let fd =
+            rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self(Arc::new(fd)))
     }
 }
@@ -50,17 +46,12 @@ pub(crate) async fn open(root: Root, path: &str, rules: OpenRules, closer: Close
     if !rules.follow_symlinks {
         resolve |= libc::RESOLVE_NO_SYMLINKS;
     }
-    let how = types::OpenHow::new()
-        .flags(u64::from(flags.cast_unsigned()))
-        .resolve(resolve);
-    let owned = Box::new((path, how, root));
-    let entry = opcode::OpenAt2::new(
-        types::Fd(owned.2.0.as_raw_fd()),
-        owned.0.as_ptr(),
-        &raw const owned.1,
-    )
-    .build();
-    // SAFETY: path and `how` are on the heap of `owned`, which also keeps the root open.
+    let how = types::OpenHow::new().flags(u64::from(flags.cast_unsigned())).resolve(resolve);
+    let owned = Stable::new((path, how, root));
+    let parts = owned.get();
+    let entry =
+        opcode::OpenAt2::new(types::Fd(parts.2.0.as_raw_fd()), parts.0.as_ptr(), &raw const parts.1).build();
+    // SAFETY: path and `how` stay where they are in `owned`, which also keeps the root open.
     let opening = unsafe { submit(entry, owned) };
     // In a task of its own: were this future dropped, the descriptor would still be received, and closed.
     let opened = tokio_uring::spawn(async move {
@@ -78,10 +69,7 @@ mod tests {
     use super::*;
     use crate::uring::run_on_ring;
 
-    const RULES: OpenRules = OpenRules {
-        follow_symlinks: false,
-        direct: false,
-    };
+    const RULES: OpenRules = OpenRules { follow_symlinks: false, direct: false };
 
     #[test]
     fn nothing_outside_the_root_is_opened() {
@@ -97,10 +85,7 @@ mod tests {
         let beneath = Root::open(&root).unwrap();
         let errno = |path: &'static str, follow_symlinks| {
             let (root, closer) = (beneath.clone(), closer.clone());
-            let rules = OpenRules {
-                follow_symlinks,
-                ..RULES
-            };
+            let rules = OpenRules { follow_symlinks, ..RULES };
             let opened = run_on_ring(async move { open(root, path, rules, closer).await });
             opened.err().and_then(|error| error.raw_os_error())
         };

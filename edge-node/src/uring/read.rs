@@ -34,18 +34,13 @@ pub(crate) async fn read<T: ReadTarget>(
     offset: u64,
     wanted: usize,
 ) -> (io::Result<usize>, T) {
-    assert!(
-        wanted <= target.len() && target.len().is_multiple_of(ALIGNMENT),
-        "the target holds whole pages"
-    );
+    assert!(wanted <= target.len() && target.len().is_multiple_of(ALIGNMENT), "the target holds whole pages");
     let asked = wanted.next_multiple_of(ALIGNMENT);
     let mut filled = 0;
     while filled < wanted {
         let length = u32::try_from(asked - filled).unwrap_or(1 << 30);
         let address = target.address().wrapping_add(filled);
-        let entry = opcode::Read::new(file.raw(), address, length)
-            .offset(offset + filled as u64)
-            .build();
+        let entry = opcode::Read::new(file.raw(), address, length).offset(offset + filled as u64).build();
         // SAFETY: `asked` is within the target, which the operation owns until it completes, as it does the file.
         let reading = unsafe { submit(entry, (target, Arc::clone(file))) };
         let (result, (returned, _file)) = reading.await;
@@ -82,9 +77,7 @@ impl AlignedBuffer {
         let layout = Layout::from_size_align(length, ALIGNMENT).expect("a length below isize::MAX");
         // SAFETY: the layout is not empty.
         let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else {
-            handle_alloc_error(layout)
-        };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
         Self { start, layout }
     }
 
@@ -122,9 +115,7 @@ mod tests {
     #[test]
     fn whole_files_and_tails_are_read() {
         let folder = tempfile::tempdir().unwrap();
-        let content: Vec<u8> = (0..70_001u32)
-            .map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1])
-            .collect();
+        let content: Vec<u8> = (0..70_001u32).map(|n| n.to_le_bytes()[0] ^ n.to_le_bytes()[1]).collect();
         fs::write(folder.path().join("a"), &content).unwrap();
         let root = Root::open(folder.path()).unwrap();
         for direct in [false, true] {
@@ -132,10 +123,7 @@ mod tests {
             let root = root.clone();
             let content = content.clone();
             run_on_ring(async move {
-                let rules = OpenRules {
-                    follow_symlinks: false,
-                    direct,
-                };
+                let rules = OpenRules { follow_symlinks: false, direct };
                 // Some filesystems have no O_DIRECT; then there is nothing to see here.
                 let Ok(file) = open(root, "a", rules, closer).await else {
                     return assert!(direct);

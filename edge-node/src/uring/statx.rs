@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use io_uring::opcode;
 
-use super::{StoreFd, submit};
+use super::{Stable, StoreFd, submit};
 
 /// Which bytes a path stands for. Two equal versions are the same bytes, but for a writer that rewrites in place
 /// within one tick of the file's clock.
@@ -49,18 +49,18 @@ pub(crate) struct FileStat {
 /// # Errors
 /// The kernel's: `ESTALE` where an NFS server no longer knows the file, `EIO`.
 pub(crate) async fn statx(file: Arc<StoreFd>) -> io::Result<FileStat> {
-    let mut owned = Box::new((MaybeUninit::<libc::statx>::zeroed(), file));
+    let owned = (Stable::new(MaybeUninit::<libc::statx>::zeroed()), file);
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_FORCE_SYNC;
-    let entry = opcode::Statx::new(owned.1.raw(), c"".as_ptr(), owned.0.as_mut_ptr().cast())
+    let entry = opcode::Statx::new(owned.1.raw(), c"".as_ptr(), owned.0.address().cast())
         .flags(flags)
         .mask(libc::STATX_BASIC_STATS)
         .build();
-    // SAFETY: the buffer is on the heap of `owned`, which also keeps the file open; the path is static.
+    // SAFETY: the buffer stays where it is in `owned`, which also keeps the file open; the path is static.
     let asking = unsafe { submit(entry, owned) };
     let (result, owned) = asking.await;
     result?;
     // SAFETY: all-zero bytes are a `statx`, and the kernel has written over them.
-    let stat = unsafe { owned.0.assume_init_ref() };
+    let stat = unsafe { owned.0.get().assume_init_ref() };
     let kind = match u32::from(stat.stx_mode) & libc::S_IFMT {
         libc::S_IFREG => FileKind::Regular,
         _ => FileKind::Other,

@@ -1,12 +1,7 @@
 //! An edge of one's own for a test: the real program over a temporary root, spoken to in raw bytes.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stderr,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -76,19 +71,9 @@ impl Edge {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut edge = Self {
-            child,
-            address,
-            admin,
-            folder,
-            keys,
-        };
+        let mut edge = Self { child, address, admin, folder, keys };
         wait_for("the edge to be ready", || {
-            assert!(
-                edge.child.try_wait().unwrap().is_none(),
-                "the edge ended: {}",
-                edge.log()
-            );
+            assert!(edge.child.try_wait().unwrap().is_none(), "the edge ended: {}", edge.log());
             (edge.admin_get("/readyz").ok()?.0 == 200).then_some(())
         });
         edge
@@ -112,8 +97,7 @@ impl Edge {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         let file = File::options().write(true).open(&path).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_secs(3600))
-            .unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
         path
     }
 
@@ -135,10 +119,7 @@ impl Edge {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Connection {
-            stream,
-            received: Vec::new(),
-        }
+        Connection { stream, received: Vec::new() }
     }
 
     /// One request on a connection of its own.
@@ -151,26 +132,17 @@ impl Edge {
     pub fn admin_get(&self, path: &str) -> io::Result<(u16, String)> {
         let mut stream = TcpStream::connect(self.admin)?;
         stream.set_read_timeout(Some(LIMIT))?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.admin
-        )?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin)?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        let status = text
-            .get(9..12)
-            .and_then(|status| status.parse().ok())
-            .unwrap_or(0);
+        let status = text.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
         Ok((status, text))
     }
 
     /// The value of a metric's line, labels included in the name.
     pub fn metric(&self, line: &str) -> f64 {
         let (_, text) = self.admin_get("/metrics").unwrap();
-        let value = text
-            .lines()
-            .find_map(|known| known.strip_prefix(line)?.trim().parse().ok());
+        let value = text.lines().find_map(|known| known.strip_prefix(line)?.trim().parse().ok());
         value.unwrap_or_else(|| panic!("no metric {line} in {text}"))
     }
 
@@ -184,9 +156,7 @@ impl Edge {
     }
 
     pub fn exit_code(&mut self) -> i32 {
-        wait_for("the edge to exit", || self.child.try_wait().unwrap())
-            .code()
-            .unwrap_or(-1)
+        wait_for("the edge to exit", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
     }
 
     pub fn has_exited(&mut self) -> bool {
@@ -256,29 +226,17 @@ impl Connection {
                 break at + 4;
             }
             if self.fill() == 0 {
-                return Err(Short {
-                    head: None,
-                    body: std::mem::take(&mut self.received),
-                });
+                return Err(Short { head: None, body: std::mem::take(&mut self.received) });
             }
         };
         let head = String::from_utf8(self.received.drain(..end).collect()).unwrap();
         let status: u16 = head[9..12].parse().unwrap();
-        let mut answer = Answer {
-            status,
-            head,
-            body: Vec::new(),
-        };
-        let length: usize = answer
-            .field("Content-Length")
-            .map_or(0, |length| length.parse().unwrap());
+        let mut answer = Answer { status, head, body: Vec::new() };
+        let length: usize = answer.field("Content-Length").map_or(0, |length| length.parse().unwrap());
         let length = if to_head || status == 304 { 0 } else { length };
         while self.received.len() < length {
             if self.fill() == 0 {
-                return Err(Short {
-                    head: Some(answer.head),
-                    body: std::mem::take(&mut self.received),
-                });
+                return Err(Short { head: Some(answer.head), body: std::mem::take(&mut self.received) });
             }
         }
         answer.body = self.received.drain(..length).collect();

@@ -20,20 +20,13 @@ pub struct Offer {
 
 impl Offer {
     pub(super) fn parse(answer: &Answer) -> anyhow::Result<Self> {
-        ensure!(
-            answer.status() == 200,
-            "request-download: {} {}",
-            answer.status(),
-            answer.text()
-        );
+        ensure!(answer.status() == 200, "request-download: {} {}", answer.status(), answer.text());
         let json = answer.json()?;
         let alternates = json["alternates"].as_array().context("no alternates")?;
         let alternates = alternates.iter().map(|url| url.as_str().map(str::to_owned));
         Ok(Self {
             download_url: text(&json, "download_url")?,
-            alternates: alternates
-                .collect::<Option<_>>()
-                .context("an alternate that is no text")?,
+            alternates: alternates.collect::<Option<_>>().context("an alternate that is no text")?,
             edge: text(&json, "edge")?,
             expires_at: text(&json, "expires_at")?,
         })
@@ -72,16 +65,11 @@ impl EdgeStatus {
     }
 
     fn parse(json: &Value) -> anyhow::Result<Self> {
-        Ok(Self {
-            id: text(json, "id")?,
-            up: text(json, "state")? == "up",
-        })
+        Ok(Self { id: text(json, "id")?, up: text(json, "state")? == "up" })
     }
 }
 
 fn text(json: &Value, name: &str) -> anyhow::Result<String> {
     let found = json[name].as_str();
-    found
-        .map(str::to_owned)
-        .with_context(|| format!("no text {name:?} in {json}"))
+    found.map(str::to_owned).with_context(|| format!("no text {name:?} in {json}"))
 }

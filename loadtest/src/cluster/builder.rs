@@ -101,12 +101,7 @@ impl Builder {
         let path = |name: &str| folder.path().join(name);
         let member = |id: &str, binary: &str, addresses| {
             let binary = process::binary(binary)?;
-            let process = Process::new(
-                id,
-                binary,
-                path(&format!("{id}.toml")),
-                path(&format!("{id}.log")),
-            );
+            let process = Process::new(id, binary, path(&format!("{id}.toml")), path(&format!("{id}.log")));
             anyhow::Ok(Member { process, addresses })
         };
         let coordinator = member("coordinator-1", "sluice-coordinator", Addresses::take()?)?;
@@ -115,10 +110,7 @@ impl Builder {
             let edge = member(&format!("edge-{}", index + 1), "sluice-edge", Addresses::take()?)?;
             let mut changes = self.all_edges.clone();
             changes.extend(
-                self.one_edge
-                    .iter()
-                    .filter(|(at, _)| *at == index)
-                    .map(|(_, change)| change.clone()),
+                self.one_edge.iter().filter(|(at, _)| *at == index).map(|(_, change)| change.clone()),
             );
             let config = settings::edge(edge.id(), &edge.addresses, &coordinator.addresses);
             Settings::together(changes).write(config, &path(&format!("{}.toml", edge.id())))?;
@@ -127,11 +119,6 @@ impl Builder {
         let listed = edges.iter().map(|edge| (edge.id(), &edge.addresses));
         let config = settings::coordinator(&coordinator.addresses, listed);
         self.coordinator.write(config, &path("coordinator-1.toml"))?;
-        Ok(Cluster {
-            coordinator,
-            edges,
-            files: self.files,
-            folder: Some(folder),
-        })
+        Ok(Cluster { coordinator, edges, files: self.files, folder: Some(folder) })
     }
 }

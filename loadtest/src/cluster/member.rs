@@ -50,11 +50,7 @@ impl Member {
 
     fn is_ready(&mut self) -> anyhow::Result<bool> {
         if !self.process.is_running()? {
-            bail!(
-                "{} has ended by itself; it said:\n{}",
-                self.id(),
-                self.process.log_tail()
-            );
+            bail!("{} has ended by itself; it said:\n{}", self.id(), self.process.log_tail());
         }
         // Nobody listens yet, or the answer is "not yet".
         Ok(client::get_here(&format!("{}/readyz", self.admin_url()))

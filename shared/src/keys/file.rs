@@ -46,10 +46,7 @@ impl KeyFile {
     /// It is missing, exposed, unreadable or holds no key set.
     pub fn load(path: &Path) -> Result<Arc<Self>, KeyFileError> {
         let ring = read(path)?;
-        Ok(Arc::new(Self {
-            path: path.to_owned(),
-            ring: ArcSwap::from_pointee(ring),
-        }))
+        Ok(Arc::new(Self { path: path.to_owned(), ring: ArcSwap::from_pointee(ring) }))
     }
 
     /// Reads the file, or makes it with one random key, mode 0600, where it is missing. Whoever finds it made by
@@ -70,10 +67,7 @@ impl KeyFile {
             ),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(source) => {
-                return Err(KeyFileError::Io {
-                    path: path.to_owned(),
-                    source,
-                });
+                return Err(KeyFileError::Io { path: path.to_owned(), source });
             }
         }
         Self::load(path)
@@ -120,28 +114,17 @@ impl Stamp {
 
 fn read(path: &Path) -> Result<KeyRing, KeyFileError> {
     let io = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => KeyFileError::Missing {
-            path: path.to_owned(),
-        },
-        _ => KeyFileError::Io {
-            path: path.to_owned(),
-            source,
-        },
+        io::ErrorKind::NotFound => KeyFileError::Missing { path: path.to_owned() },
+        _ => KeyFileError::Io { path: path.to_owned(), source },
     };
     let file = fs::File::open(path).map_err(io)?;
     let mode = file.metadata().map_err(io)?.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(KeyFileError::Exposed {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
     }
     let mut text = Zeroizing::new(Vec::new());
     file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(io)?;
-    jwks::parse(&text).map_err(|source| KeyFileError::Content {
-        path: path.to_owned(),
-        source,
-    })
+    jwks::parse(&text).map_err(|source| KeyFileError::Content { path: path.to_owned(), source })
 }
 
 /// One key, named after its day and a random part.
@@ -155,10 +138,7 @@ fn fresh_ring() -> KeyRing {
 
 /// Writes a file that appears whole or not at all, readable by its owner only; an existing one is left alone.
 pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
     file.write_all(text.as_bytes())?;
     file.write_all(b"\n")?;
@@ -181,10 +161,7 @@ mod tests {
         let made = KeyFile::load_or_create(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         let again = KeyFile::load_or_create(&path).unwrap();
-        assert_eq!(
-            again.ring().load().current().id(),
-            made.ring().load().current().id()
-        );
+        assert_eq!(again.ring().load().current().id(), made.ring().load().current().id());
     }
 
     #[test]
@@ -194,10 +171,7 @@ mod tests {
         KeyFile::load_or_create(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let message = KeyFile::load(&path).err().unwrap().to_string();
-        assert!(
-            message.contains("0640") && message.contains("chmod 600"),
-            "{message}"
-        );
+        assert!(message.contains("0640") && message.contains("chmod 600"), "{message}");
     }
 
     #[tokio::test]
@@ -211,11 +185,7 @@ mod tests {
 
         fs::write(&path, "{").unwrap();
         tokio::time::sleep(REREAD_EVERY * 2).await;
-        assert_eq!(
-            *file.ring().load().current().id(),
-            first,
-            "a bad file keeps the old set"
-        );
+        assert_eq!(*file.ring().load().current().id(), first, "a bad file keeps the old set");
 
         fs::remove_file(&path).unwrap();
         let ring = fresh_ring();

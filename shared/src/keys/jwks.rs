@@ -18,11 +18,7 @@ pub enum JwksError {
     #[error("keys[{0}]: \"kid\" is missing, or not 1 to 64 printable ASCII characters")]
     Id(usize),
     #[error("key '{id}': \"{member}\" must be \"{expected}\"")]
-    Member {
-        id: KeyId,
-        member: &'static str,
-        expected: &'static str,
-    },
+    Member { id: KeyId, member: &'static str, expected: &'static str },
     #[error("key '{0}' is no JWK of type \"oct\" whose \"k\" is base64url without padding")]
     Encoding(KeyId),
     #[error("key '{id}' is {length} bytes long; A256GCM takes {KEY_BYTES}")]
@@ -40,10 +36,8 @@ pub enum JwksError {
 /// # Errors
 /// The first fault, without key material.
 pub(super) fn parse(text: &[u8]) -> Result<KeyRing, JwksError> {
-    let map: Map<String, Value> = serde_json::from_slice(text).map_err(|error| JwksError::Json {
-        line: error.line(),
-        column: error.column(),
-    })?;
+    let map: Map<String, Value> = serde_json::from_slice(text)
+        .map_err(|error| JwksError::Json { line: error.line(), column: error.column() })?;
     let Some(Value::Array(members)) = map.get("keys") else {
         return Err(JwksError::Set);
     };
@@ -51,20 +45,13 @@ pub(super) fn parse(text: &[u8]) -> Result<KeyRing, JwksError> {
         return Err(JwksError::Empty);
     }
     // Key by key, not as a set, so that a fault names its key.
-    let jwks = members
-        .iter()
-        .enumerate()
-        .map(|(at, member)| parse_jwk(at, member));
+    let jwks = members.iter().enumerate().map(|(at, member)| parse_jwk(at, member));
     let jwks = jwks.collect::<Result<Vec<Jwk>, JwksError>>()?;
     let stated = jwks.iter().filter(|jwk| jwk.parameter("state").is_some()).count();
     if stated != 0 && stated != jwks.len() {
         return Err(JwksError::StateOnSome);
     }
-    let keys = jwks
-        .iter()
-        .enumerate()
-        .map(|(at, jwk)| parse_key(at, jwk))
-        .collect::<Result<_, _>>()?;
+    let keys = jwks.iter().enumerate().map(|(at, jwk)| parse_key(at, jwk)).collect::<Result<_, _>>()?;
     Ok(KeyRing::new(keys)?)
 }
 
@@ -72,11 +59,7 @@ fn parse_jwk(at: usize, member: &Value) -> Result<Jwk, JwksError> {
     let Value::Object(members) = member else {
         return Err(JwksError::Set);
     };
-    let id = members
-        .get("kid")
-        .and_then(Value::as_str)
-        .and_then(KeyId::parse)
-        .ok_or(JwksError::Id(at))?;
+    let id = members.get("kid").and_then(Value::as_str).and_then(KeyId::parse).ok_or(JwksError::Id(at))?;
     Jwk::from_map(members.clone()).map_err(|_| JwksError::Encoding(id))
 }
 
@@ -85,11 +68,7 @@ fn parse_key(at: usize, jwk: &Jwk) -> Result<TokenKey, JwksError> {
     let members = [
         ("kty", Some(jwk.key_type()), "oct"),
         ("alg", jwk.algorithm(), "dir"),
-        (
-            "enc",
-            jwk.parameter("enc").map(|enc| enc.as_str().unwrap_or_default()),
-            "A256GCM",
-        ),
+        ("enc", jwk.parameter("enc").map(|enc| enc.as_str().unwrap_or_default()), "A256GCM"),
         ("use", jwk.key_use(), "enc"),
     ];
     for (member, value, expected) in members {
@@ -101,10 +80,7 @@ fn parse_key(at: usize, jwk: &Jwk) -> Result<TokenKey, JwksError> {
     let secret = match <[u8; KEY_BYTES]>::try_from(bytes.as_slice()) {
         Ok(bytes) => Secret::new(bytes),
         Err(_) => {
-            return Err(JwksError::Length {
-                id,
-                length: bytes.len(),
-            });
+            return Err(JwksError::Length { id, length: bytes.len() });
         }
     };
     let state = match jwk.parameter("state") {
@@ -135,8 +111,7 @@ pub(super) fn print(ring: &KeyRing) -> Zeroizing<String> {
             KeyState::Previous => "previous",
         };
         for (name, value) in [("enc", "A256GCM"), ("state", state)] {
-            jwk.set_parameter(name, Some(value.into()))
-                .expect("a free member takes a string");
+            jwk.set_parameter(name, Some(value.into())).expect("a free member takes a string");
         }
         set.push_key(jwk);
     }
@@ -186,9 +161,7 @@ mod tests {
         .unwrap();
         let again = parse(print(&ring).as_bytes()).unwrap();
         let facts = |ring: &KeyRing| -> Vec<_> {
-            ring.newest_first()
-                .map(|k| (k.id().clone(), k.state(), *k.secret().bytes()))
-                .collect()
+            ring.newest_first().map(|k| (k.id().clone(), k.state(), *k.secret().bytes())).collect()
         };
         assert_eq!(facts(&again), facts(&ring));
     }
@@ -201,24 +174,12 @@ mod tests {
             ("".to_owned(), "not JSON"),
             (r#"{"keys":"AAEC"}"#.to_owned(), "not a JWK set"),
             (r#"{"keys":[]}"#.to_owned(), "no keys"),
-            (
-                one(&format!(r#""k":"{short}""#)),
-                "key 'a' is 31 bytes long; A256GCM takes 32",
-            ),
+            (one(&format!(r#""k":"{short}""#)), "key 'a' is 31 bytes long; A256GCM takes 32"),
             (one(r#""k":"AA=A""#), "key 'a' is no JWK of type \"oct\""),
-            (
-                one(&format!(r#""k":"{K}","alg":"A256KW""#)),
-                "\"alg\" must be \"dir\"",
-            ),
+            (one(&format!(r#""k":"{K}","alg":"A256KW""#)), "\"alg\" must be \"dir\""),
             (one(&format!(r#""k":"{K}","state":"live""#)), "\"state\" must be"),
-            (
-                one(&format!(r#""k":"{K}","state":"previous""#)),
-                "0 keys are 'current'",
-            ),
-            (
-                format!(r#"{{"keys":[{{"kty":"oct","k":"{K}"}}]}}"#),
-                "keys[0]: \"kid\" is missing",
-            ),
+            (one(&format!(r#""k":"{K}","state":"previous""#)), "0 keys are 'current'"),
+            (format!(r#"{{"keys":[{{"kty":"oct","k":"{K}"}}]}}"#), "keys[0]: \"kid\" is missing"),
             (
                 format!(
                     r#"{{"keys":[{{"kty":"oct","kid":"a","k":"{K}"}},{{"kty":"oct","kid":"a","k":"{K}"}}]}}"#

@@ -26,10 +26,7 @@ impl NumericDate {
 
     /// A clock set before 1970 reads as 1970: everything with an `nbf` is then refused.
     pub fn from_system_time(time: SystemTime) -> Self {
-        Self(
-            time.duration_since(UNIX_EPOCH)
-                .map_or(0.0, |since| since.as_secs_f64()),
-        )
+        Self(time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()))
     }
 
     pub fn as_secs_f64(self) -> f64 {
@@ -190,9 +187,6 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
         claims.head = head.unwrap_or(false);
         claims.exp = exp.ok_or_else(|| de::Error::missing_field("exp"))?;
         let file_id = file_id.ok_or_else(|| de::Error::missing_field("file_id"))?;
-        Ok(RawClaims {
-            file_id,
-            rest: claims,
-        })
+        Ok(RawClaims { file_id, rest: claims })
     }
 }

@@ -51,12 +51,7 @@ pub fn open<'s>(
     if !encrypted_key.is_empty() {
         return Err(TokenError::Structure);
     }
-    let sealed = Sealed {
-        header,
-        iv: decode_exact(iv)?,
-        ciphertext,
-        tag: decode_exact(tag)?,
-    };
+    let sealed = Sealed { header, iv: decode_exact(iv)?, ciphertext, tag: decode_exact(tag)? };
     let claims = match select(header, keys)? {
         Selected::One(key) => sealed.decrypt(key, &mut scratch.0[..])?,
         Selected::Any => {
@@ -76,13 +71,7 @@ pub fn open<'s>(
 /// The five parts of a compact JWE, or `None`.
 fn split(token: &[u8]) -> Option<[&[u8]; 5]> {
     let mut parts = token.split(|byte| *byte == b'.');
-    let five = [
-        parts.next()?,
-        parts.next()?,
-        parts.next()?,
-        parts.next()?,
-        parts.next()?,
-    ];
+    let five = [parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?];
     parts.next().is_none().then_some(five)
 }
 
@@ -107,9 +96,8 @@ struct Sealed<'t> {
 impl Sealed<'_> {
     /// Decrypts into the front of `scratch`; gives the number of bytes.
     fn decrypt(&self, key: &TokenKey, scratch: &mut [u8]) -> Result<usize, TokenError> {
-        let length = URL_SAFE_NO_PAD
-            .decode_slice(self.ciphertext, scratch)
-            .map_err(|_| TokenError::Encoding)?;
+        let length =
+            URL_SAFE_NO_PAD.decode_slice(self.ciphertext, scratch).map_err(|_| TokenError::Encoding)?;
         key.cipher()
             .decrypt_inout_detached(
                 &self.iv.into(),
@@ -189,29 +177,19 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         let accepted = alg.as_deref() == Some("dir")
             && enc.as_deref() == Some("A256GCM")
             && matches!(typ.as_deref(), None | Some("JWT"));
-        if accepted {
-            Ok(Header { kid })
-        } else {
-            Err(M::Error::custom("not a download token"))
-        }
+        if accepted { Ok(Header { kid }) } else { Err(M::Error::custom("not a download token")) }
     }
 }
 
 /// Authentic plaintext → claims that hold now.
 fn judge(plaintext: &[u8], now: NumericDate) -> Result<Claims<'_>, TokenError> {
     let RawClaims { file_id, rest } = serde_json::from_slice(plaintext).map_err(|_| TokenError::Claims)?;
-    let claims = Claims {
-        file_id: FileId::parse(file_id).map_err(|_| TokenError::FileId)?,
-        ..rest
-    };
+    let claims = Claims { file_id: FileId::parse(file_id).map_err(|_| TokenError::FileId)?, ..rest };
     let now = now.as_secs_f64();
     if now >= claims.exp.as_secs_f64() {
         return Err(TokenError::Expired);
     }
-    if claims
-        .nbf
-        .is_some_and(|nbf| nbf.as_secs_f64() > now + NBF_SKEW_SECONDS)
-    {
+    if claims.nbf.is_some_and(|nbf| nbf.as_secs_f64() > now + NBF_SKEW_SECONDS) {
         return Err(TokenError::NotYetValid);
     }
     Ok(claims)

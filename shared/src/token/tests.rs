@@ -21,11 +21,7 @@ fn key(id: &str, bytes: [u8; 32], state: KeyState) -> TokenKey {
 }
 
 fn ring() -> KeyRing {
-    KeyRing::new(vec![
-        key("k1", [7; 32], KeyState::Current),
-        key("k0", [9; 32], KeyState::Previous),
-    ])
-    .unwrap()
+    KeyRing::new(vec![key("k1", [7; 32], KeyState::Current), key("k0", [9; 32], KeyState::Previous)]).unwrap()
 }
 
 fn claims(file_id: &str) -> Claims<'_> {
@@ -40,11 +36,7 @@ fn vectors_of_the_reference_systems_pass_whole() {
     let current = jwe["current"].as_str().unwrap();
     let keys = jwe["keys"].as_object().unwrap().iter().map(|(id, k)| {
         let bytes = URL_SAFE_NO_PAD.decode(k.as_str().unwrap()).unwrap();
-        let state = if id == current {
-            KeyState::Current
-        } else {
-            KeyState::Previous
-        };
+        let state = if id == current { KeyState::Current } else { KeyState::Previous };
         key(id, bytes.try_into().unwrap(), state)
     });
     let ring = KeyRing::new(keys.collect()).unwrap();
@@ -83,15 +75,7 @@ fn times_are_judged_to_the_instant() {
         (at(-1.0), Some(at(60.0)), Err(TokenError::Expired)),
     ];
     for (exp, nbf, expected) in table {
-        let token = seal(
-            &Claims {
-                exp,
-                nbf,
-                ..claims("a")
-            },
-            ring.current(),
-        )
-        .unwrap();
+        let token = seal(&Claims { exp, nbf, ..claims("a") }, ring.current()).unwrap();
         let result = open(token.as_bytes(), &ring, now(), &mut scratch).map(|_| ());
         assert_eq!(result, expected, "exp {exp:?} nbf {nbf:?}");
     }
@@ -114,57 +98,25 @@ fn truncated_tags_are_never_accepted() {
 fn seal_text(text: &str, header: &str) -> String {
     let mut jose = JweHeader::from_bytes(header.as_bytes()).unwrap();
     jose.set_content_encryption("A256GCM");
-    serialize_compact(
-        text.as_bytes(),
-        &jose,
-        &Dir.encrypter_from_bytes([7; 32]).unwrap(),
-    )
-    .unwrap()
+    serialize_compact(text.as_bytes(), &jose, &Dir.encrypter_from_bytes([7; 32]).unwrap()).unwrap()
 }
 
 #[test]
 fn claims_are_read_strictly() {
     let table = [
         (r#"{"file_id":"a","exp":1790000900}"#, None),
-        (
-            r#"{"file_id":"\u0061\"b","exp":1790000900.25,"x":{"y":[1,2]},"z":null}"#,
-            None,
-        ),
-        (
-            r#"{"file_id":"a","exp":1790000900,"exp":1790000900}"#,
-            Some(TokenError::Claims),
-        ),
-        (
-            r#"{"file_id":"a","file_\u0069d":"b","exp":1790000900}"#,
-            Some(TokenError::Claims),
-        ),
-        (
-            r#"{"file_id":"a","exp":1790000900,"x":1,"x":1}"#,
-            Some(TokenError::Claims),
-        ),
-        (
-            r#"{"file_id":"a","exp":1790000900,"x":1,"\u0078":1}"#,
-            Some(TokenError::Claims),
-        ),
+        (r#"{"file_id":"\u0061\"b","exp":1790000900.25,"x":{"y":[1,2]},"z":null}"#, None),
+        (r#"{"file_id":"a","exp":1790000900,"exp":1790000900}"#, Some(TokenError::Claims)),
+        (r#"{"file_id":"a","file_\u0069d":"b","exp":1790000900}"#, Some(TokenError::Claims)),
+        (r#"{"file_id":"a","exp":1790000900,"x":1,"x":1}"#, Some(TokenError::Claims)),
+        (r#"{"file_id":"a","exp":1790000900,"x":1,"\u0078":1}"#, Some(TokenError::Claims)),
         (r#"{"file_id":7,"exp":1790000900}"#, Some(TokenError::Claims)),
         (r#"{"file_id":"a","exp":"1790000900"}"#, Some(TokenError::Claims)),
         (r#"{"file_id":"a","exp":1e999}"#, Some(TokenError::Claims)),
-        (
-            r#"{"file_id":"a","exp":1790000900,"head":1}"#,
-            Some(TokenError::Claims),
-        ),
-        (
-            r#"{"file_id":"a","exp":1790000900,"hop":-1}"#,
-            Some(TokenError::Claims),
-        ),
-        (
-            r#"{"file_id":"a","exp":1790000900,"rate":1.5}"#,
-            Some(TokenError::Claims),
-        ),
-        (
-            r#"{"file_id":"a","exp":1790000900,"ip":null}"#,
-            Some(TokenError::Claims),
-        ),
+        (r#"{"file_id":"a","exp":1790000900,"head":1}"#, Some(TokenError::Claims)),
+        (r#"{"file_id":"a","exp":1790000900,"hop":-1}"#, Some(TokenError::Claims)),
+        (r#"{"file_id":"a","exp":1790000900,"rate":1.5}"#, Some(TokenError::Claims)),
+        (r#"{"file_id":"a","exp":1790000900,"ip":null}"#, Some(TokenError::Claims)),
         (r#"{"file_id":"a","exp":1790000900} x"#, Some(TokenError::Claims)),
         (r#"{"file_id":"../a","exp":1790000900}"#, Some(TokenError::FileId)),
         (r#"{"file_id":"","exp":1790000900}"#, Some(TokenError::FileId)),
@@ -177,40 +129,22 @@ fn claims_are_read_strictly() {
         assert_eq!(result.err(), expected, "{text}");
     }
     let many: String = (0..20).map(|n| format!(r#","x{n}":0"#)).collect();
-    let token = seal_text(
-        &format!(r#"{{"file_id":"a","exp":1790000900{many}}}"#),
-        r#"{"alg":"dir"}"#,
-    );
-    assert_eq!(
-        open(token.as_bytes(), &ring, now(), &mut scratch).err(),
-        Some(TokenError::Claims)
-    );
+    let token = seal_text(&format!(r#"{{"file_id":"a","exp":1790000900{many}}}"#), r#"{"alg":"dir"}"#);
+    assert_eq!(open(token.as_bytes(), &ring, now(), &mut scratch).err(), Some(TokenError::Claims));
 }
 
 #[test]
 fn headers_are_read_strictly() {
     let b64 = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let table = [
-        (
-            r#"{"alg":"dir","enc":"A256GCM","kid":"nobody"}"#,
-            TokenError::UnknownKey,
-        ),
+        (r#"{"alg":"dir","enc":"A256GCM","kid":"nobody"}"#, TokenError::UnknownKey),
         (r#"{"alg":"dir","alg":"dir","enc":"A256GCM"}"#, TokenError::Header),
         (r#"{"alg":"dir","enc":"A256GCM","x":1,"x":2}"#, TokenError::Header),
-        (
-            r#"{"alg":"dir","enc":"A256GCM","typ":"ticket"}"#,
-            TokenError::Header,
-        ),
+        (r#"{"alg":"dir","enc":"A256GCM","typ":"ticket"}"#, TokenError::Header),
         (r#"{"alg":"dir","enc":"A256GCM","zip":"DEF"}"#, TokenError::Header),
         (r#"{"alg":"dir","enc":"A256GCM","crit":[]}"#, TokenError::Header),
-        (
-            r#"{"alg":"dir","enc":"A256GCM","x":1}"#,
-            TokenError::Authentication,
-        ),
-        (
-            r#"{"alg":"dir","enc":"A256GCM","typ":"JWT"}"#,
-            TokenError::Authentication,
-        ),
+        (r#"{"alg":"dir","enc":"A256GCM","x":1}"#, TokenError::Authentication),
+        (r#"{"alg":"dir","enc":"A256GCM","typ":"JWT"}"#, TokenError::Authentication),
     ];
     let ring = ring();
     let token = seal(&claims("a"), ring.current()).unwrap();
@@ -233,10 +167,7 @@ fn a_token_that_would_not_fit_a_url_is_not_minted() {
     let quoted = "\"".repeat(1024);
     assert_eq!(seal(&claims(&quoted), ring().current()), Err(SealError::TooLong));
     let endless = vec![b'a'; TOKEN_BYTES_MAX + 1];
-    assert_eq!(
-        open(&endless, &ring(), now(), &mut Scratch::default()),
-        Err(TokenError::TooLong)
-    );
+    assert_eq!(open(&endless, &ring(), now(), &mut Scratch::default()), Err(TokenError::TooLong));
 }
 
 fn text() -> impl Strategy<Value = String> {

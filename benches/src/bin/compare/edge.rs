@@ -33,13 +33,7 @@ pub(crate) fn start(folder: &Path, root: &Path, program: &Path) -> anyhow::Resul
         let _taken = &admin;
         sign(file, &keys)
     };
-    Server::start(
-        "sluice-edge",
-        &command,
-        port,
-        Box::new(sign),
-        folder.join("edge.log"),
-    )
+    Server::start("sluice-edge", &command, port, Box::new(sign), folder.join("edge.log"))
 }
 
 fn configuration(root: &Path, port: &Port, admin: &Port) -> String {

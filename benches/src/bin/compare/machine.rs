@@ -29,16 +29,12 @@ impl Machine {
     pub(crate) fn here(edge: &Path) -> anyhow::Result<Self> {
         let cpus = fs::read_to_string("/proc/cpuinfo")?;
         let model = cpus.lines().find_map(|line| line.strip_prefix("model name"));
-        let model = model
-            .and_then(|rest| rest.split_once(':'))
-            .map_or("unknown", |(_, name)| name.trim());
+        let model = model.and_then(|rest| rest.split_once(':')).map_or("unknown", |(_, name)| name.trim());
         Ok(Self {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             cpu: model.to_owned(),
             cores: cores(),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
-                .trim()
-                .to_owned(),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
             nginx: first_line(&nginx::program(), "-v")?,
             wrk: first_line(Path::new("wrk"), "-v")?,
             edge: first_line(edge, "--version")?,

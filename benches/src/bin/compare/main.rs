@@ -46,39 +46,16 @@ struct Arguments {
 
 /// What is downloaded, and over how many connections: enough to keep one core busy, few where each is long.
 const SIZES: [Size; 5] = [
-    Size {
-        name: "1KiB",
-        bytes: 1 << 10,
-        connections: 64,
-    },
-    Size {
-        name: "16KiB",
-        bytes: 16 << 10,
-        connections: 64,
-    },
-    Size {
-        name: "128KiB",
-        bytes: 128 << 10,
-        connections: 64,
-    },
-    Size {
-        name: "1MiB",
-        bytes: 1 << 20,
-        connections: 64,
-    },
-    Size {
-        name: "64MiB",
-        bytes: 64 << 20,
-        connections: 8,
-    },
+    Size { name: "1KiB", bytes: 1 << 10, connections: 64 },
+    Size { name: "16KiB", bytes: 16 << 10, connections: 64 },
+    Size { name: "128KiB", bytes: 128 << 10, connections: 64 },
+    Size { name: "1MiB", bytes: 1 << 20, connections: 64 },
+    Size { name: "64MiB", bytes: 64 << 20, connections: 8 },
 ];
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    ensure!(
-        arguments.rounds > 0 && arguments.seconds > 0,
-        "--rounds and --seconds must be 1 or more"
-    );
+    ensure!(arguments.rounds > 0 && arguments.seconds > 0, "--rounds and --seconds must be 1 or more");
     let sizes = select(&arguments.only)?;
     let edge = match &arguments.path_to_edge {
         Some(path) => path.clone(),
@@ -133,12 +110,7 @@ fn measure(wrk: &Wrk, server: &mut Server, size: Size, seconds: u64) -> anyhow::
     // What wrk left unread is thrown away within moments; it belongs to what was measured.
     std::thread::sleep(Duration::from_millis(20));
     let cpu = server.cpu_time()? - before;
-    ensure!(
-        server.is_running()?,
-        "{} has ended; it said:\n{}",
-        server.name,
-        server.log()
-    );
+    ensure!(server.is_running()?, "{} has ended; it said:\n{}", server.name, server.log());
     Ok(Measurement::new(&seen, cpu))
 }
 

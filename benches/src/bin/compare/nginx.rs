@@ -26,11 +26,7 @@ pub(crate) enum FileCache {
 /// Where the program is; Debian puts it outside users' `PATH`.
 pub(crate) fn program() -> PathBuf {
     let debian = Path::new("/usr/sbin/nginx");
-    if debian.exists() {
-        debian.to_owned()
-    } else {
-        PathBuf::from("nginx")
-    }
+    if debian.exists() { debian.to_owned() } else { PathBuf::from("nginx") }
 }
 
 pub(crate) fn start(folder: &Path, root: &Path, cache: FileCache) -> anyhow::Result<Server> {
@@ -45,13 +41,7 @@ pub(crate) fn start(folder: &Path, root: &Path, cache: FileCache) -> anyhow::Res
     fs::write(&config, configuration(&own, root, &port, cache))?;
     let program = program();
     let own = own.to_str().context("the folder's name is text")?;
-    let command = [
-        program.to_str().context("nginx's path is text")?,
-        "-p",
-        own,
-        "-c",
-        "nginx.conf",
-    ];
+    let command = [program.to_str().context("nginx's path is text")?, "-p", own, "-c", "nginx.conf"];
     let sign = Box::new(|file: &str| sign(file, SystemTime::now() + LINK_TTL));
     let log = folder.join(format!("{short}.log"));
     Ok(Server::start(name, &command, port, sign, log)?.with_worker())

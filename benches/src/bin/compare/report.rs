@@ -91,29 +91,14 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(machine: Machine, arguments: &Arguments, servers: [&'static str; 3]) -> Self {
-        Self {
-            machine,
-            rounds: arguments.rounds,
-            seconds: arguments.seconds,
-            servers,
-            rows: Vec::new(),
-        }
+        Self { machine, rounds: arguments.rounds, seconds: arguments.seconds, servers, rows: Vec::new() }
     }
 
     /// Takes a measurement; every server's come in the order of rounds.
     pub(crate) fn add(&mut self, size: Size, server: &'static str, round: usize, measured: Measurement) {
-        let known = self
-            .rows
-            .iter()
-            .position(|row| row.size.name == size.name && row.server == server);
+        let known = self.rows.iter().position(|row| row.size.name == size.name && row.server == server);
         let at = known.unwrap_or_else(|| {
-            self.rows.push(Row {
-                size,
-                server,
-                rounds: Vec::new(),
-                median: None,
-                edge_ratios: None,
-            });
+            self.rows.push(Row { size, server, rounds: Vec::new(), median: None, edge_ratios: None });
             self.rows.len() - 1
         });
         debug_assert_eq!(self.rows[at].rounds.len(), round);
@@ -124,9 +109,7 @@ impl Report {
     pub(crate) fn conclude(&mut self) {
         let edge = self.servers[2];
         let edge_rounds = |rows: &[Row], size: &str| {
-            let row = rows
-                .iter()
-                .find(|row| row.size.name == size && row.server == edge);
+            let row = rows.iter().find(|row| row.size.name == size && row.server == edge);
             row.map(|row| row.rounds.clone()).unwrap_or_default()
         };
         for at in 0..self.rows.len() {
@@ -169,10 +152,9 @@ impl Report {
         for row in &self.rows {
             let Some(median) = row.median else { continue };
             let (rate, cpu) = match &row.edge_ratios {
-                Some(ratios) => (
-                    format!("{:.2}", ratios.requests_per_second),
-                    format!("{:.2}", ratios.cpu_per_byte),
-                ),
+                Some(ratios) => {
+                    (format!("{:.2}", ratios.requests_per_second), format!("{:.2}", ratios.cpu_per_byte))
+                }
                 None => Default::default(),
             };
             // Whole requests of a large file are too few for a number without a fraction.

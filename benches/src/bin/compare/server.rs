@@ -51,14 +51,7 @@ impl Server {
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot run {}", line.join(" ")))?;
-        Ok(Self {
-            name,
-            child,
-            port,
-            sign,
-            has_worker: false,
-            log,
-        })
+        Ok(Self { name, child, port, sign, has_worker: false, log })
     }
 
     /// Says that the work is done by the only child of the process that was started.
@@ -96,16 +89,8 @@ impl Server {
         let answer = client::get_here(&url)?;
         let told = |answer: &Answer| format!("{}: {} for {}", self.name, answer.status(), size.name);
         ensure!(answer.status() == 200, "{}", told(&answer));
-        Content::new(size.name, size.bytes)
-            .check_whole(&answer.body)
-            .with_context(|| told(&answer))?;
-        for field in [
-            "etag",
-            "last-modified",
-            "accept-ranges",
-            "content-type",
-            "content-disposition",
-        ] {
+        Content::new(size.name, size.bytes).check_whole(&answer.body).with_context(|| told(&answer))?;
+        for field in ["etag", "last-modified", "accept-ranges", "content-type", "content-disposition"] {
             answer.field(field).with_context(|| told(&answer))?;
         }
         // A character in the middle of the proof, not at its end, where spare bits could hide the change.
@@ -113,22 +98,14 @@ impl Server {
         let other = if url.as_bytes()[at] == b'A' { "B" } else { "A" };
         let forged = format!("{}{other}{}", &url[..at], &url[at + 1..]);
         let answer = client::get_here(&forged)?;
-        ensure!(
-            (400..500).contains(&answer.status()),
-            "{} although the link is forged",
-            told(&answer)
-        );
+        ensure!((400..500).contains(&answer.status()), "{} although the link is forged", told(&answer));
         Ok(())
     }
 
     /// Seconds of processor time that the serving process has used, its threads included.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<f64> {
         let started = self.child.id();
-        let serving = if self.has_worker {
-            only_child(started)?
-        } else {
-            started
-        };
+        let serving = if self.has_worker { only_child(started)? } else { started };
         machine::cpu_time(serving)
     }
 }
@@ -153,9 +130,7 @@ fn only_child(pid: u32) -> anyhow::Result<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");
     let children = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let mut children = children.split_whitespace();
-    let child = children
-        .next()
-        .with_context(|| format!("process {pid} has no worker"))?;
+    let child = children.next().with_context(|| format!("process {pid} has no worker"))?;
     ensure!(children.next().is_none(), "process {pid} has several workers");
     child.parse().context("a process id is a number")
 }

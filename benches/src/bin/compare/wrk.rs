@@ -76,15 +76,7 @@ impl Wrk {
         ensure!(*requests > 0.0, "wrk got no answer: {text}");
         // Redirects are no errors to wrk, but they are short.
         let least = requests * size.bytes as f64;
-        ensure!(
-            *bytes >= least,
-            "wrk got {bytes} bytes where files alone are {least}: {text}"
-        );
-        Ok(Seen {
-            requests: *requests,
-            seconds: micros / 1e6,
-            bytes: *bytes,
-            p99_ms: p99_micros / 1e3,
-        })
+        ensure!(*bytes >= least, "wrk got {bytes} bytes where files alone are {least}: {text}");
+        Ok(Seen { requests: *requests, seconds: micros / 1e6, bytes: *bytes, p99_ms: p99_micros / 1e3 })
     }
 }

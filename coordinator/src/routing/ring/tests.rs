@@ -20,9 +20,7 @@ fn ring_of(members: &[(EdgeId, Weight)]) -> Ring {
 /// The ids of a key's owners, in turn.
 fn owners(ring: &Ring, table: &Table, key: &str) -> Vec<String> {
     let indices = table.owners(key.as_bytes()).iter();
-    indices
-        .map(|index| ring.members()[*index as usize].0.to_string())
-        .collect()
+    indices.map(|index| ring.members()[*index as usize].0.to_string()).collect()
 }
 
 fn some_members() -> impl Strategy<Value = Vec<(EdgeId, Weight)>> {
@@ -121,21 +119,17 @@ fn an_empty_ring_gives_no_owner() {
 
 #[test]
 fn shares_follow_weights_and_add_up() {
-    let members: Vec<_> = (0..20)
-        .map(|n| member(n, if n < 10 { 100 } else { 200 }))
-        .collect();
+    let members: Vec<_> = (0..20).map(|n| member(n, if n < 10 { 100 } else { 200 })).collect();
     let ring = ring_of(&members);
     let table = ring.table();
     let share = |range: std::ops::Range<usize>| range.map(|n| table.share(n)).sum::<f64>();
     assert!((share(0..20) - 1.0).abs() < 1e-9);
     // Members are ordered by id as text; weights tell them apart.
-    let heavy: f64 = ring.members().iter().enumerate().fold(0.0, |sum, (at, m)| {
-        if m.1.value() == 200 {
-            sum + table.share(at)
-        } else {
-            sum
-        }
-    });
+    let heavy: f64 = ring
+        .members()
+        .iter()
+        .enumerate()
+        .fold(0.0, |sum, (at, m)| if m.1.value() == 200 { sum + table.share(at) } else { sum });
     assert!((heavy - 2.0 / 3.0).abs() < 0.05, "{heavy}");
     for (at, (id, weight)) in ring.members().iter().enumerate() {
         let fair = f64::from(weight.value()) / 3000.0;
@@ -167,10 +161,6 @@ fn placements_never_change() {
     ];
     for (key, at, expected) in golden {
         assert_eq!(place(key.as_bytes()), at, "{key}");
-        assert_eq!(
-            owners(&ring, &table, key),
-            expected.map(|n| format!("edge-{n}")),
-            "{key}"
-        );
+        assert_eq!(owners(&ring, &table, key), expected.map(|n| format!("edge-{n}")), "{key}");
     }
 }

@@ -20,8 +20,7 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn load(&self) -> Load {
-        let (held, capacity, _) = self.cache.usage();
-        metrics::load(&self.workers, held, capacity)
+        metrics::load(&self.workers, self.cache.usage())
     }
 }
 

@@ -10,10 +10,14 @@ mod window;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 pub(crate) use fill::FillError;
 use index::Index;
 pub(crate) use object::{Object, OnEvicted};
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::metrics::Counter;
 use crate::store::{Store, Verdict};
@@ -35,6 +39,8 @@ pub(crate) struct Cache {
     index: Arc<Index>,
     store: Arc<Store>,
     window_bytes: u64,
+    /// Windows are being sent to so many, on all workers.
+    transfers: AtomicU64,
     pub(crate) counters: CacheCounters,
 }
 
@@ -44,6 +50,24 @@ pub(crate) struct LoadedWhole {
     reservation: index::Reservation,
 }
 
+/// What the cache holds, and has done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) held_bytes: u64,
+    pub(crate) capacity_bytes: u64,
+    /// Units evicted since the start.
+    pub(crate) evictions: u64,
+}
+
+/// A transfer of windows under way.
+pub(crate) struct Transfer(Arc<Cache>);
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.0.transfers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Cache {
     /// `capacity` in bytes, at least [`CACHE_WINDOWS_MIN`] windows.
     pub(crate) fn new(capacity: u64, window_bytes: u64, store: Arc<Store>) -> Self {
@@ -51,40 +75,52 @@ impl Cache {
             index: Arc::new(Index::new(capacity)),
             store,
             window_bytes,
+            transfers: AtomicU64::new(0),
             counters: CacheCounters::default(),
         }
     }
 
-    /// Windows a transfer may have under way ahead of the one it sends, where `transfers` are cold at a time: never
-    /// so many that they would evict each other's.
-    pub(crate) fn read_ahead(&self, transfers: u64) -> u32 {
-        let fair = self.index.capacity() / self.window_bytes / (2 * transfers.max(1));
+    /// Windows a transfer may have under way ahead of the one it sends: never so many that transfers would evict each
+    /// other's.
+    pub(crate) fn read_ahead(&self) -> u32 {
+        let transfers = self.transfers.load(Ordering::Relaxed).max(1);
+        let fair = self.index.capacity() / self.window_bytes / (2 * transfers);
         u32::try_from(fair.clamp(1, 4)).expect("at most 4")
     }
 
-    /// Bytes held now, the most it holds, and units evicted since the start.
-    pub(crate) fn usage(&self) -> (u64, u64, u64) {
-        let (held, evictions) = self.index.usage();
-        (held, self.index.capacity(), evictions)
+    /// Counts a transfer of windows, until the guard is dropped.
+    pub(crate) fn transfer(self: &Arc<Self>) -> Transfer {
+        self.transfers.fetch_add(1, Ordering::Relaxed);
+        Transfer(Arc::clone(self))
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        self.index.usage()
     }
 
     /// Reads a small file whole. `Ok(None)` where it turned out to be another version meanwhile.
     ///
     /// # Errors
-    /// The store's.
+    /// The store's; no room or no place among the reads within `patience`.
     pub(crate) async fn load_whole(
         &self,
         file: &Arc<StoreFd>,
         version: &Version,
-    ) -> io::Result<Option<LoadedWhole>> {
+        patience: Duration,
+    ) -> Result<Option<LoadedWhole>, FillError> {
         let length = usize::try_from(version.size).expect("a small file fits memory");
-        let reservation = self.index.reserve(object::whole_bytes(length)).await;
+        let room = async {
+            let reservation = self.index.reserve(object::whole_bytes(length)).await;
+            (reservation, self.store.read_slot().await)
+        };
+        let room = tokio::time::timeout(patience, room).await;
+        let (reservation, _slot) = room.map_err(|_| FillError::Timeout)?;
         let (read, buffer) = read(file, AlignedBuffer::zeroed(length), 0, length).await;
         let after = statx(Arc::clone(file)).await;
-        match Store::judge(version, length, &read, &after) {
+        match self.store.judge(version, length, &read, &after) {
             Verdict::Same => {}
             Verdict::Another => return Ok(None),
-            Verdict::Failed(errno) => return Err(io::Error::from_raw_os_error(errno)),
+            Verdict::Failed(errno) => return Err(FillError::Storage(errno)),
         }
         self.counters.fills.add(1);
         let body = buffer.as_slice()[..length].into();
@@ -105,7 +141,7 @@ impl Cache {
         object
     }
 
-    /// Takes a large file in, with all its windows absent.
+    /// Takes a large file in, with all its windows absent. The permit is given back when the last of it is gone.
     ///
     /// # Errors
     /// Out of descriptors or memory.
@@ -114,11 +150,13 @@ impl Cache {
         version: Version,
         fingerprint: u64,
         file: Arc<StoreFd>,
+        permit: OwnedSemaphorePermit,
         on_evicted: OnEvicted,
     ) -> io::Result<Arc<Object>> {
         Object::windowed_from(
             version,
             file,
+            permit,
             self.window_bytes,
             Arc::clone(&self.index),
             fingerprint,

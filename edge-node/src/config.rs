@@ -211,24 +211,31 @@ impl Config {
     }
 }
 
-/// Punching part of a huge page zeroes it in place, bytes already given to sockets included: where the kernel may
+/// The kernel's settings as they are at start; an edge has to be restarted after changing them. Punching part of a huge page zeroes it in place, bytes already given to sockets included: where the kernel may
 /// back shared memory with huge pages, a window is one whole, aligned.
 fn window_bytes() -> u64 {
-    let setting = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
-    // `advise` needs an madvise that we never make.
-    let never =
-        setting.is_empty() || ["[never]", "[deny]", "[advise]"].iter().any(|off| setting.contains(off));
-    if never { 1 << 20 } else { 2 << 20 }
+    const FOLDER: &str = "/sys/kernel/mm/transparent_hugepage";
+    let setting = |folder: &Path| fs::read_to_string(folder.join("shmem_enabled")).unwrap_or_default();
+    // `advise` needs an madvise that we never make; `inherit` follows the setting for all sizes.
+    let is_on =
+        |setting: String| ["[always]", "[within_size]", "[force]"].iter().any(|on| setting.contains(on));
+    // Each size has one of its own, since Linux 6.11.
+    let mut sizes = fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
+    let huge = is_on(setting(Path::new(FOLDER))) || sizes.any(|size| is_on(setting(&size)));
+    if huge { 2 << 20 } else { 1 << 20 }
 }
 
 /// The memory this process may use: its control group's limit, or the machine's.
 fn available_memory() -> u64 {
     let number = |text: String| text.trim().parse::<u64>().ok();
-    let group = fs::read_to_string("/proc/self/cgroup")
-        .ok()
-        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("0::").map(str::to_owned)))
-        .and_then(|group| fs::read_to_string(format!("/sys/fs/cgroup{group}/memory.max")).ok())
-        .and_then(number);
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group =
+        groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").trim_start_matches('/');
+    // A limit holds for all below it.
+    let limits = Path::new("/sys/fs/cgroup").join(group);
+    let limits = limits.ancestors().take_while(|folder| folder.starts_with("/sys/fs/cgroup"));
+    let group =
+        limits.filter_map(|folder| fs::read_to_string(folder.join("memory.max")).ok().and_then(number)).min();
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
         number(line.replace("kB", "")).map(|kib| kib * 1024)

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sluice_shared::token::NumericDate;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -28,14 +28,12 @@ use crate::worker::{Buffer, Reusable, Worker};
 /// After an answer that ends the connection, so much of what the client still sends is read, so that the answer is
 /// not destroyed by a reset (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 256 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(2);
 /// How often a request follows a file that is replaced under it, before it is asked to come again.
 const CHANGES_MAX: u32 = 3;
-const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(stream: TcpStream, client: IpAddr, worker: Rc<Worker>) {
-    worker.metrics.connections_total.add_alone(1);
-    worker.metrics.connections.add(1);
     let deadline = worker.deadlines.slot();
     let mut connection = Connection { stream, client, deadline, worker: Rc::clone(&worker) };
     connection.run().await;
@@ -59,6 +57,8 @@ enum Reply {
     File {
         file: OpenFile,
         range: Range<u64>,
+        /// The first window was there before the request.
+        was_there: bool,
     },
 }
 
@@ -72,8 +72,11 @@ struct Connection {
 impl Connection {
     async fn run(&mut self) {
         let mut carried: Option<Buffer> = None;
+        let mut waiting = Waiting::First;
         loop {
-            let (buffer, head_bytes) = match self.read_head(carried.take()).await {
+            let read = self.read_head(carried.take(), waiting).await;
+            waiting = Waiting::Idle;
+            let (buffer, head_bytes) = match read {
                 Ok(Some(read)) => read,
                 Ok(None) => return,
                 Err(reject) => {
@@ -93,16 +96,23 @@ impl Connection {
         }
     }
 
-    /// Reads until a head is whole. `None` where the client closed, or idled too long, between requests.
-    async fn read_head(&mut self, carried: Option<Buffer>) -> Result<Option<(Buffer, usize)>, Reject> {
+    /// Reads until a head is whole, all of it within `head_timeout`. `None` where the client closed, or idled too
+    /// long, between requests.
+    async fn read_head(
+        &mut self,
+        carried: Option<Buffer>,
+        waiting: Waiting,
+    ) -> Result<Option<(Buffer, usize)>, Reject> {
         let limits = self.worker.limits;
+        let patience = if waiting == Waiting::First { limits.head_timeout } else { limits.idle_timeout };
         let mut buffer = match carried {
             Some(buffer) => buffer,
-            None => match self.first_bytes(limits.idle_timeout).await {
+            None => match self.first_bytes(waiting, patience).await {
                 Some(buffer) => buffer,
                 None => return Ok(None),
             },
         };
+        let until = Instant::now() + limits.head_timeout;
         let mut searched = 0;
         loop {
             buffer.skip_empty_lines();
@@ -117,7 +127,8 @@ impl Connection {
                 return Err(request::too_large(buffer.bytes()).into());
             }
             let reading = read_more(&mut self.stream, &mut buffer);
-            match self.deadline.bound(Waiting::Head, limits.head_timeout, reading).await {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.deadline.bound(Waiting::Head, left, reading).await {
                 Err(Late) => return Err(Reject::HeadTimeout),
                 Ok(Ok(0) | Err(_)) => return Ok(None),
                 Ok(Ok(_)) => {}
@@ -126,7 +137,7 @@ impl Connection {
     }
 
     /// Waits for a request's first bytes; a buffer is taken when they are there.
-    async fn first_bytes(&mut self, patience: Duration) -> Option<Buffer> {
+    async fn first_bytes(&mut self, waiting: Waiting, patience: Duration) -> Option<Buffer> {
         let worker = &self.worker;
         let stream = &mut self.stream;
         let reading = std::future::poll_fn(|context| {
@@ -134,7 +145,7 @@ impl Connection {
             let read = poll_read(stream, &mut buffer, context);
             read.map(|read| read.map(|count| (count, buffer)))
         });
-        match self.deadline.bound(Waiting::Idle, patience, reading).await {
+        match self.deadline.bound(waiting, patience, reading).await {
             Ok(Ok((1.., buffer))) => Some(buffer),
             Ok(Ok((0, _)) | Err(_)) | Err(Late) => None,
         }
@@ -158,7 +169,7 @@ impl Connection {
         let next = match prepared {
             Ok(reply) => {
                 let kept = keep_alive && !self.worker.is_draining();
-                self.send_reply(reply, method, &out, if kept { Next::Request } else { Next::Linger }).await
+                self.send_reply(reply, &out, if kept { Next::Request } else { Next::Linger }).await
             }
             Err(reject) => self.send_reject(reject, method, keep_alive && !is_http_10).await,
         };
@@ -177,15 +188,16 @@ impl Connection {
         let grant =
             authorize(head, self.client, &worker.keys(), NumericDate::from_system_time(now), &mut scratch)?;
         let now_secs = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let until = Instant::now() + worker.limits.storage_timeout;
         let mut tries = 0;
-        let (file, planned) = loop {
-            let file = worker.resolver.resolve(&grant).await?;
+        let (file, planned, was_there) = loop {
+            let file = worker.resolver.resolve(&grant, until).await?;
             let planned = plan(head.method, &head.conditions, &file.entry.fields.representation(), now_secs);
             if head.method == Method::Head {
-                break (file, planned);
+                break (file, planned, true);
             }
-            match self.await_first_window(&file, &planned).await {
-                Ok(()) => break (file, planned),
+            match self.await_first_window(&file, &planned, until).await {
+                Ok(was_there) => break (file, planned, was_there),
                 // Replaced since it was confirmed: planned anew for what is there now.
                 Err(FillError::Superseded) if tries < CHANGES_MAX => tries += 1,
                 Err(error) => return Err(ResolveError::from(error).into()),
@@ -199,34 +211,41 @@ impl Connection {
         };
         worker.metrics.request(status_of(&planned));
         let range = if head.method == Method::Head { 0..0 } else { range };
-        Ok(if range.is_empty() { Reply::Text } else { Reply::File { file, range } })
+        Ok(if range.is_empty() { Reply::Text } else { Reply::File { file, range, was_there } })
     }
 
-    /// What does not begin gets an answer that says so: the first window is there before the head is sent.
-    async fn await_first_window(&self, file: &OpenFile, planned: &Plan) -> Result<(), FillError> {
+    /// What does not begin gets an answer that says so: the first window is there before the head is sent. Says
+    /// whether it was there before.
+    async fn await_first_window(
+        &self,
+        file: &OpenFile,
+        planned: &Plan,
+        until: Instant,
+    ) -> Result<bool, FillError> {
         let object = &file.entry.object;
         let start = match planned {
             Plan::Full => 0,
             Plan::Partial(range) => range.start,
-            Plan::NotModified | Plan::PreconditionFailed | Plan::RangeNotSatisfiable => return Ok(()),
+            Plan::NotModified | Plan::PreconditionFailed | Plan::RangeNotSatisfiable => return Ok(true),
         };
         if object.body().is_some() {
             object.touch(None);
-            return Ok(());
+            return Ok(true);
         }
+        object.mark_used();
         let window = object.window_at(start);
-        let begun = self.worker.cache.window(object, window, self.worker.limits.storage_timeout).await;
-        begun.map(|_| ()).inspect_err(|_| file.entry.distrust())
+        let left = until.saturating_duration_since(Instant::now());
+        let begun = self.worker.cache.window(object, window, left).await;
+        begun.map(|(_, was_there)| was_there).inspect_err(|error| file.entry.blame(*error))
     }
 
-    async fn send_reply(&self, reply: Reply, method: Method, head: &[u8], next: Next) -> Next {
+    async fn send_reply(&self, reply: Reply, head: &[u8], next: Next) -> Next {
         let sender = self.sender();
         let sent = match reply {
             Reply::Text => sender.send_bytes(head, &[]).await,
-            Reply::File { file, range } => {
-                debug_assert_eq!(method, Method::Get);
+            Reply::File { file, range, was_there } => {
                 self.worker.metrics.transfers.add(1);
-                let sent = self.send_file(&sender, &file, range, head).await;
+                let sent = self.send_file(&sender, &file, range, was_there, head).await;
                 self.worker.metrics.transfers.subtract(1);
                 sent
             }
@@ -245,6 +264,7 @@ impl Connection {
         sender: &Sender<'_>,
         file: &OpenFile,
         range: Range<u64>,
+        first_was_there: bool,
         head: &[u8],
     ) -> Result<(), SendError> {
         let object = &file.entry.object;
@@ -258,13 +278,13 @@ impl Connection {
         let source = Source {
             cache: &self.worker.cache,
             storage_timeout: self.worker.limits.storage_timeout,
-            read_ahead: self.worker.cache.read_ahead(self.worker.metrics.transfers.value()),
+            first_was_there,
         };
         let sent = sender.send_windows(object, range, &source).await;
         if let Err(error) = &sent {
             self.worker.metrics.short_bodies.add_alone(1);
             if let SendError::Content(fault) = error {
-                file.entry.distrust();
+                file.entry.blame(*fault);
                 tracing::warn!(edge = %self.worker.id, %fault, "a download ended short of its length");
             }
         }

@@ -51,11 +51,15 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let (connections_max, windowed_max) = share_out_descriptors(config.limits.connections)?;
     let (closer, closing) = mpsc::unbounded_channel();
     let (threads, limits) = (config.threads, config.limits);
+    // Reads under way hold room in the cache; stuck ones must not empty it.
+    let windows = usize::try_from(config.cache_size / config.window_bytes).unwrap_or(usize::MAX);
+    let reads_max = limits.storage_concurrency.min(windows / 4);
     let store = Store::new(
         &config.root,
         config.path_template.clone(),
         config.follow_symlinks,
-        limits.storage_concurrency,
+        reads_max,
+        limits.storage_timeout,
         closer,
     );
     let store = Arc::new(store.with_context(|| format!("cannot open `root` {}", config.root.display()))?);
@@ -83,7 +87,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         let (id, key_file, cache, files) =
             (config.id.clone(), Arc::clone(&key_file), Arc::clone(&cache), Arc::clone(&files));
         let (metrics, phases, closing) = (Arc::clone(metrics), phases.clone(), closing.take());
-        let runtime_threads = u32::try_from(limits.storage_concurrency + CHECK_SLOTS).unwrap_or(u32::MAX);
+        let runtime_threads = u32::try_from(reads_max + CHECK_SLOTS).unwrap_or(u32::MAX);
         thread::Builder::new().name("worker".to_owned()).spawn(move || {
             let runtime = match uring::runtime(runtime_threads) {
                 Ok(runtime) => runtime,

@@ -14,7 +14,9 @@ pub(crate) const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// What a connection is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// The first byte of a request.
+    /// The first byte of a connection.
+    First,
+    /// The first byte of a next request.
     Idle,
     /// The rest of a head.
     Head,
@@ -31,7 +33,8 @@ pub(crate) struct Late;
 /// One connection's deadline.
 pub(crate) struct Deadline {
     waiting: Cell<Waiting>,
-    until: Cell<Instant>,
+    /// `None` while nothing is waited for.
+    until: Cell<Option<Instant>>,
     late: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -46,7 +49,7 @@ impl Deadline {
     ) -> Result<T, Late> {
         let mut future = pin!(future);
         let mut armed = false;
-        poll_fn(|context| {
+        let ended = poll_fn(|context| {
             if let Poll::Ready(output) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(output));
             }
@@ -54,7 +57,7 @@ impl Deadline {
                 // Only what has to wait is timed at all.
                 armed = true;
                 self.waiting.set(waiting);
-                self.until.set(Instant::now() + patience);
+                self.until.set(Some(Instant::now() + patience));
                 self.late.set(false);
             }
             if self.late.get() {
@@ -66,7 +69,11 @@ impl Deadline {
             }
             Poll::Pending
         })
-        .await
+        .await;
+        if armed {
+            self.until.set(None);
+        }
+        ended
     }
 
     fn end(&self) {
@@ -95,7 +102,7 @@ impl Deadlines {
     pub(crate) fn slot(self: &Rc<Self>) -> DeadlineSlot {
         let deadline = Rc::new(Deadline {
             waiting: Cell::new(Waiting::Send),
-            until: Cell::new(Instant::now() + Duration::from_secs(3600)),
+            until: Cell::new(None),
             late: Cell::new(false),
             waker: RefCell::new(None),
         });
@@ -111,8 +118,9 @@ impl Deadlines {
     /// Ends waits that are late, and those for a next request where there shall be none.
     pub(crate) fn sweep(&self, now: Instant, end_idle: bool) {
         for deadline in self.slots.borrow().iter().flatten() {
+            let Some(until) = deadline.until.get() else { continue };
             let unwanted = end_idle && deadline.waiting.get() == Waiting::Idle;
-            if deadline.until.get() <= now || unwanted {
+            if until <= now || unwanted {
                 deadline.end();
             }
         }

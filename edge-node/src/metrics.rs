@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use sluice_shared::token::TokenError;
 
+use crate::cache::Usage;
+
 /// A number that grows, or a level that also falls.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -102,11 +104,11 @@ pub(crate) fn export(workers: &[Arc<WorkerMetrics>], cache: &crate::cache::Cache
     counter!("sluice_edge_connections_total").absolute(sum(|worker| &worker.connections_total));
     counter!("sluice_edge_window_hits_total").absolute(sum(|worker| &worker.window_hits));
     counter!("sluice_edge_window_misses_total").absolute(sum(|worker| &worker.window_misses));
-    let (held, capacity, evictions) = cache.usage();
+    let usage = cache.usage();
     counter!("sluice_edge_cache_fills_total").absolute(cache.counters.fills.value());
     counter!("sluice_edge_cache_fill_failures_total").absolute(cache.counters.fill_failures.value());
-    counter!("sluice_edge_cache_evictions_total").absolute(evictions);
-    let load = load(workers, held, capacity);
+    counter!("sluice_edge_cache_evictions_total").absolute(usage.evictions);
+    let load = load(workers, usage);
     set_gauge("sluice_edge_connections", load.connections);
     set_gauge("sluice_edge_transfers", load.transfers);
     set_gauge("sluice_edge_cache_bytes", load.cache_bytes);
@@ -117,12 +119,12 @@ fn set_gauge(name: &'static str, value: u64) {
     gauge!(name).set(value as f64);
 }
 
-pub(crate) fn load(workers: &[Arc<WorkerMetrics>], cache_bytes: u64, cache_capacity_bytes: u64) -> Load {
+pub(crate) fn load(workers: &[Arc<WorkerMetrics>], usage: Usage) -> Load {
     Load {
         connections: workers.iter().map(|worker| worker.connections.value()).sum(),
         transfers: workers.iter().map(|worker| worker.transfers.value()).sum(),
-        cache_bytes,
-        cache_capacity_bytes,
+        cache_bytes: usage.held_bytes,
+        cache_capacity_bytes: usage.capacity_bytes,
     }
 }
 

@@ -51,6 +51,7 @@ impl Reject {
                 AuthorizeError::Address | AuthorizeError::HeadOnly => StatusCode::FORBIDDEN,
             },
             Self::Resolve(error) => match error {
+                ResolveError::TooLarge => StatusCode::INTERNAL_SERVER_ERROR,
                 ResolveError::NotFound | ResolveError::NotRegular | ResolveError::Denied => {
                     StatusCode::NOT_FOUND
                 }
@@ -90,6 +91,7 @@ impl Reject {
             },
             Self::Resolve(error) => match error {
                 ResolveError::NotFound | ResolveError::NotRegular | ResolveError::Denied => "File not found",
+                ResolveError::TooLarge => "The file is larger than this edge serves",
                 ResolveError::Storage(_) => "Storage failed; try again",
                 ResolveError::Changing => "The file is being written; try again",
                 ResolveError::Timeout => "Storage did not answer in time; try again",

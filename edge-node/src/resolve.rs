@@ -6,26 +6,22 @@
 
 mod check;
 mod file;
+mod files;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
 use crate::authorize::Grant;
-use crate::cache::Object;
+use crate::cache::{FillError, Object};
 use crate::head::FileFields;
 pub(crate) use check::ResolveError;
 use file::File;
-pub(crate) use file::{Files, FilesConfig};
-
-/// How long a request waits for a revalidation that is late, where there is an older confirmed version to serve.
-const PATIENCE: Duration = Duration::from_millis(100);
-/// A file that changes while it is read is tried again this often.
-const CHANGES_MAX: usize = 3;
+pub(crate) use files::{Files, FilesConfig};
 
 /// A file that is ready to be answered from.
 pub(crate) struct OpenFile {
@@ -43,9 +39,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// A fill found another version: the file is asked again before it is served again.
-    pub(crate) fn distrust(&self) {
-        self.file.distrust();
+    /// A fill failed. If it found another version, the file is asked for before it is served again; a store that
+    /// fails or hangs says nothing against the version that is cached.
+    pub(crate) fn blame(&self, error: FillError) {
+        if error == FillError::Superseded {
+            self.file.distrust(self.generation);
+        }
     }
 }
 
@@ -60,15 +59,16 @@ impl Resolver {
         Self { files, entries: RefCell::default() }
     }
 
-    /// Finds or opens the granted file. While it is fresh this takes no lock, asks nobody and waits for nothing.
+    /// Finds or opens the granted file, by `until` at the latest. While it is fresh this waits for nothing; once in half
+    /// of `revalidate` a request sets a check going, and does not wait for it either.
     ///
     /// # Errors
     /// No such file; the store failed or did not answer in time.
-    pub(crate) async fn resolve(&self, grant: &Grant<'_>) -> Result<OpenFile, ResolveError> {
+    pub(crate) async fn resolve(&self, grant: &Grant<'_>, until: Instant) -> Result<OpenFile, ResolveError> {
         let file_id = grant.file_id.as_str();
         let entry = match self.ready(file_id) {
             Some(entry) => entry,
-            None => self.refresh(file_id).await?,
+            None => self.refresh(file_id, until).await?,
         };
         Ok(OpenFile { entry, save_as: grant.save_as.as_deref().map(str::to_owned) })
     }
@@ -76,50 +76,52 @@ impl Resolver {
     /// The entry, if it may be served as it is.
     fn ready(&self, file_id: &str) -> Option<Rc<Entry>> {
         let entry = Rc::clone(self.entries.borrow().get(file_id)?);
-        let now = self.files.now_ms();
-        let servable =
-            entry.generation == entry.file.generation() && entry.file.is_servable(now, &self.files);
-        if !servable {
+        let (now, config) = (self.files.now_ms(), self.files.config());
+        if !entry.file.is_servable(now, config) || entry.generation != entry.file.generation() {
             return None;
         }
-        if entry.file.is_due(now, &self.files) {
+        if entry.file.is_due(now, config) {
             self.files.check(&entry.file);
         }
         Some(entry)
     }
 
     /// Confirms or opens the file, then makes the entry anew.
-    async fn refresh(&self, file_id: &str) -> Result<Rc<Entry>, ResolveError> {
+    async fn refresh(&self, file_id: &str, until: Instant) -> Result<Rc<Entry>, ResolveError> {
         let file = self.files.file(file_id);
-        for _ in 0..CHANGES_MAX {
-            let now = self.files.now_ms();
-            if file.is_servable(now, &self.files)
+        loop {
+            let (now, config) = (self.files.now_ms(), self.files.config());
+            if file.is_servable(now, config)
                 && let Some((object, generation)) = file.current()
             {
-                return Ok(self.insert(file_id, &file, object, generation));
+                return Ok(self.insert(&file, object, generation));
             }
             let mut check = self.files.check(&file);
-            let patience = file.patience(now, &self.files);
+            let left = until.saturating_duration_since(Instant::now());
+            let patience = file.patience(now, config).unwrap_or(left).min(left);
             match tokio::time::timeout(patience, check.wait_for(Option::is_some)).await {
-                Ok(Ok(ended)) => match *ended {
-                    Some(Ok(())) | None => {}
-                    Some(Err(error)) if !file.is_servable(self.files.now_ms(), &self.files) => {
-                        return Err(error);
-                    }
-                    Some(Err(_)) => {}
+                Ok(ended) => match ended.ok().and_then(|ended| ended.clone()) {
+                    Some(Ok(object)) => return Ok(self.insert(&file, object, file.generation())),
+                    Some(Err(_)) if file.is_servable(self.files.now_ms(), config) => {}
+                    Some(Err(error)) => return Err(error),
+                    // The check's task is gone: a worker is ending.
+                    None => return Err(ResolveError::Timeout),
                 },
-                Ok(Err(_)) => return Err(ResolveError::Timeout),
-                Err(_) if file.is_servable(self.files.now_ms(), &self.files) => {}
-                Err(_) => return Err(ResolveError::Timeout),
+                Err(_) if Instant::now() >= until => return Err(ResolveError::Timeout),
+                // Patience is over: an older version is served, or there is none and the wait goes on.
+                Err(_) => {}
             }
         }
-        Err(ResolveError::Changing)
     }
 
-    fn insert(&self, file_id: &str, file: &Arc<File>, object: Arc<Object>, generation: u64) -> Rc<Entry> {
+    /// Makes an entry; kept only if it is of the file's current version, so that it is told of when that goes.
+    fn insert(&self, file: &Arc<File>, object: Arc<Object>, generation: u64) -> Rc<Entry> {
         let fields = FileFields::new(file.name(), object.version(), self.files.config().etag);
+        let is_current = file.current().is_some_and(|(current, _)| Arc::ptr_eq(&current, &object));
         let entry = Rc::new(Entry { object, fields, file: Arc::clone(file), generation });
-        self.entries.borrow_mut().insert(file_id.into(), Rc::clone(&entry));
+        if is_current {
+            self.entries.borrow_mut().insert(file.id.clone(), Rc::clone(&entry));
+        }
         entry
     }
 
@@ -127,8 +129,8 @@ impl Resolver {
     pub(crate) async fn follow_forgotten(&self, mut forgotten: mpsc::UnboundedReceiver<Arc<File>>) {
         while let Some(file) = forgotten.recv().await {
             let mut entries = self.entries.borrow_mut();
-            if entries.get(file.id()).is_some_and(|entry| entry.generation != entry.file.generation()) {
-                entries.remove(file.id());
+            if entries.get(&file.id).is_some_and(|entry| entry.generation != entry.file.generation()) {
+                entries.remove(&file.id);
             }
         }
     }

@@ -39,12 +39,12 @@ pub(crate) struct Sender<'c> {
     pub(crate) metrics: &'c WorkerMetrics,
 }
 
-/// Where windows come from, and how long they are waited for.
+/// Where windows come from, and how long each is waited for.
 pub(crate) struct Source<'c> {
     pub(crate) cache: &'c Arc<Cache>,
     pub(crate) storage_timeout: Duration,
-    /// Windows to have under way ahead of the one that is sent.
-    pub(crate) read_ahead: u32,
+    /// The first window was there before this request.
+    pub(crate) first_was_there: bool,
 }
 
 impl Sender<'_> {
@@ -94,20 +94,29 @@ impl Sender<'_> {
         source: &Source<'_>,
     ) -> Result<(), SendError> {
         let window_bytes = object.window_bytes();
-        let last = object.window_at(range.end - 1);
+        let (first, last) = (object.window_at(range.start), object.window_at(range.end - 1));
+        // Windows that this transfer has had filled: for it they are misses, and no sign that they are wanted again.
+        // One bit a window, in turn: fewer than 32 are ever ahead.
+        let mut fetched = u32::from(!source.first_was_there) << (first % u32::BITS);
+        let mut counted = None;
         let mut offset = range.start;
         while offset < range.end {
             let window = object.window_at(offset);
-            for ahead in window + 1..=last.min(window + source.read_ahead) {
-                source.cache.prefetch(object, ahead);
+            for ahead in window + 1..=last.min(window + source.cache.read_ahead()) {
+                if source.cache.prefetch(object, ahead) {
+                    fetched |= 1 << (ahead % u32::BITS);
+                    counted.get_or_insert_with(|| source.cache.transfer());
+                }
             }
             let (mut pin, was_there) = source.cache.window(object, window, source.storage_timeout).await?;
-            if was_there {
+            let mine = 1 << (window % u32::BITS);
+            if was_there && fetched & mine == 0 {
                 object.touch(Some(window));
                 self.metrics.window_hits.add_alone(1);
             } else {
                 self.metrics.window_misses.add_alone(1);
             }
+            fetched &= !mine;
             let end = range.end.min((u64::from(window) + 1) * window_bytes);
             while offset < end {
                 match self.send_pinned(object, &mut offset, end) {

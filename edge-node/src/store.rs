@@ -4,11 +4,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use sluice_shared::file_id::FileId;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::uring::{Closer, FileKind, FileStat, OpenRules, Root, StoreFd, Version, open, statx};
+use crate::uring::{Closer, FileStat, OpenRules, Root, StoreFd, Version, open, statx};
 
 /// Operations kept for opening and revalidating, whatever reads are stuck.
 pub(crate) const CHECK_SLOTS: usize = 64;
@@ -44,9 +45,11 @@ pub(crate) struct Store {
     root: Root,
     template: PathTemplate,
     follow_symlinks: bool,
-    /// The root's filesystem takes `O_DIRECT`, as far as is known.
+    /// Reads past the page cache are worth a try: cleared where a filesystem takes `O_DIRECT` when opening and wants
+    /// more than whole pages when reading.
     direct: AtomicBool,
     closer: Closer,
+    patience: Duration,
     reads: Semaphore,
     checks: Semaphore,
 }
@@ -72,6 +75,7 @@ impl Store {
         template: PathTemplate,
         follow_symlinks: bool,
         concurrency: usize,
+        patience: Duration,
         closer: Closer,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -80,6 +84,7 @@ impl Store {
             follow_symlinks,
             direct: AtomicBool::new(true),
             closer,
+            patience,
             reads: Semaphore::new(concurrency),
             checks: Semaphore::new(CHECK_SLOTS),
         })
@@ -107,10 +112,12 @@ impl Store {
         };
         let file = Arc::new(file?);
         let stat = statx(Arc::clone(&file)).await?;
-        if refused && stat.kind == FileKind::Regular {
-            self.direct.store(false, Ordering::Relaxed);
-        }
         Ok((file, stat))
+    }
+
+    /// How long anything is waited for that has to come from the store.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// A place among the reads; waits for one.
@@ -125,6 +132,7 @@ impl Store {
 
     /// Whether what was read is `version`'s: all of it came, and the version is still the same afterwards.
     pub(crate) fn judge(
+        &self,
         version: &Version,
         wanted: usize,
         read: &io::Result<usize>,
@@ -135,6 +143,13 @@ impl Store {
             (Ok(_), Ok(_)) => Verdict::Another,
             (Err(error), _) | (_, Err(error)) => match error.raw_os_error() {
                 Some(libc::ESTALE) => Verdict::Another,
+                // Opened anew, without `O_DIRECT`, the file is as good as another version of it.
+                Some(libc::EINVAL) if self.direct.swap(false, Ordering::Relaxed) => {
+                    tracing::warn!(
+                        "the store refuses reads with O_DIRECT; reading through its page cache from now on"
+                    );
+                    Verdict::Another
+                }
                 errno => Verdict::Failed(errno.unwrap_or(libc::EIO)),
             },
         }

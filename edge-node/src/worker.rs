@@ -114,8 +114,13 @@ impl Worker {
             }
         }
         self.seen_phase.set(Phase::Refusing);
-        while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-            self.admit(stream, peer.ip());
+        // Straight from the kernel: the runtime's view of the listener may lag behind it.
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((stream, peer)) = listener.accept() {
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            if let Ok(stream) = stream {
+                self.admit(stream, peer.ip());
+            }
         }
     }
 
@@ -124,6 +129,8 @@ impl Worker {
         if self.metrics.connections.value() >= self.connections_max {
             return self.turn_away(&stream);
         }
+        self.metrics.connections_total.add_alone(1);
+        self.metrics.connections.add(1);
         tokio_uring::spawn(connection::serve(stream, client_net::normalise(client), Rc::clone(self)));
     }
 

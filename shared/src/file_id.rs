@@ -90,7 +90,8 @@ impl<'a> FileId<'a> {
     }
 }
 
-fn is_allowed(c: char) -> bool {
+/// Whether a character may stand in a file id, and in any name that is shown to people or written to a log.
+pub fn is_allowed(c: char) -> bool {
     !(c.is_control() || c == '\\' || is_bidi_control(c))
 }
 

@@ -32,7 +32,9 @@ pub enum UnitError {
     Size(String),
     #[error("'{0}' is no amount of memory; write a size as in \"8GiB\", or a share from \"1%\" to \"95%\"")]
     Memory(String),
-    #[error("'{0}' is no duration; write a unit as in \"250ms\", \"30s\", \"10m\", \"1h\"")]
+    #[error(
+        "'{0}' is no duration of at most ten years; write a unit as in \"250ms\", \"30s\", \"10m\", \"1h\""
+    )]
     Duration(String),
     #[error("'{0}' is no base URL; write scheme and host only, as in \"http://edge-1.example:9001\"")]
     BaseUrl(String),
@@ -67,9 +69,13 @@ impl MemorySize {
     }
 }
 
+/// Longer than anything that is waited for, and short enough to add to any clock.
+const SPAN_MAX: Duration = Duration::from_secs(3660 * 86_400);
+
 impl Span {
     pub fn parse(text: &str) -> Result<Self, UnitError> {
-        humantime::parse_duration(text).map(Self).map_err(|_| UnitError::Duration(text.to_owned()))
+        let span = humantime::parse_duration(text).ok().filter(|span| *span <= SPAN_MAX);
+        span.map(Self).ok_or_else(|| UnitError::Duration(text.to_owned()))
     }
 
     pub const fn from_secs(secs: u64) -> Self {
@@ -177,7 +183,7 @@ mod tests {
     fn spans_need_their_unit() {
         assert_eq!(Span::parse("1h 30m").unwrap().0, Duration::from_secs(5400));
         assert_eq!(Span::parse("250ms").unwrap().0, Duration::from_millis(250));
-        for text in ["", "10", "-1s", "soon"] {
+        for text in ["", "10", "-1s", "soon", "999999999999y", "11y"] {
             assert!(Span::parse(text).is_err(), "{text:?}");
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::Cache;
 use super::index::Reservation;
 use super::object::{Object, Pin};
-use crate::store::{Store, Verdict};
+use crate::store::Verdict;
 use crate::uring::{read, statx};
 
 /// How a fill ended, once it has; with the window pinned for those who waited.
@@ -28,11 +28,9 @@ pub(crate) enum FillError {
 }
 
 impl Cache {
-    /// Begins to fill a window that is absent.
-    pub(crate) fn prefetch(self: &Arc<Self>, object: &Arc<Object>, window: u32) {
-        if !object.windowed().window(window).is_present() {
-            self.join_fill(object, window);
-        }
+    /// Begins to fill a window that is absent; says whether it was.
+    pub(crate) fn prefetch(self: &Arc<Self>, object: &Arc<Object>, window: u32) -> bool {
+        !object.windowed().window(window).is_present() && self.join_fill(object, window).is_some()
     }
 
     /// Pins a window, filling it if need be. The flag says whether it was there already.
@@ -115,7 +113,9 @@ impl Cache {
     /// Reads one window into its memory. It counts only if the file is still the version it was opened as: that
     /// version was asked of the store before, on this descriptor, and is asked again after.
     async fn fetch(&self, object: &Arc<Object>, window: u32) -> Result<Reservation, FillError> {
-        let _slot = self.store.read_slot().await;
+        // Not for ever: by then whoever waited has been answered, and asking for nobody lengthens the queue.
+        let slot = tokio::time::timeout(self.store.patience(), self.store.read_slot()).await;
+        let _slot = slot.map_err(|_| FillError::Timeout)?;
         if object.is_superseded() {
             return Err(FillError::Superseded);
         }
@@ -128,7 +128,7 @@ impl Cache {
         let (read, mapping) = read(&windowed.store, mapping, offset, wanted).await;
         drop(mapping);
         let after = statx(Arc::clone(&windowed.store)).await;
-        match Store::judge(object.version(), wanted, &read, &after) {
+        match self.store.judge(object.version(), wanted, &read, &after) {
             Verdict::Same => Ok(reservation),
             Verdict::Another => {
                 object.supersede();

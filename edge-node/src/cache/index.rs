@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use tokio::sync::Notify;
 
+use super::Usage;
 use super::object::Object;
 
 /// One thing that can be evicted: a whole small body, or one window of a large file.
@@ -96,10 +97,9 @@ impl Index {
         self.capacity
     }
 
-    /// Bytes held or reserved now, and units evicted since the start.
-    pub(super) fn usage(&self) -> (u64, u64) {
+    pub(super) fn usage(&self) -> Usage {
         let queues = self.lock();
-        (queues.held, queues.evictions)
+        Usage { held_bytes: queues.held, capacity_bytes: self.capacity, evictions: queues.evictions }
     }
 
     /// Waits until there is room, evicting what has to go. More than the capacity never fits and is never asked for.

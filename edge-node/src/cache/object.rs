@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use super::fill::FillWatch;
 use super::index::Index;
 use super::window::{Frequency, Window};
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::uring::{StoreFd, Version, WindowFile};
 
 const PAGE_BYTES: u64 = 4096;
@@ -21,6 +23,8 @@ pub(crate) struct Object {
     /// The store has, or may have, another version by now: nothing more is filled.
     superseded: AtomicBool,
     on_evicted: OnEvicted,
+    /// Sent from since it was last passed over by whoever looks for one to let go of.
+    used: AtomicBool,
 }
 
 /// Told when a whole body is evicted, to let go of the object.
@@ -43,6 +47,8 @@ struct Whole {
 pub(super) struct Windowed {
     pub(super) memory: Arc<WindowFile>,
     pub(super) store: Arc<StoreFd>,
+    /// To hold two descriptors.
+    _permit: OwnedSemaphorePermit,
     pub(super) window_bytes: u64,
     size: u64,
     /// Made as they are first used: a file may be far larger than what is ever read of it.
@@ -78,12 +84,21 @@ impl Object {
         let content =
             Content::Whole(Whole { body, frequency: Frequency::default(), counted: AtomicBool::new(true) });
         let superseded = AtomicBool::new(false);
-        Arc::new(Self { version, content, index, fingerprint, superseded, on_evicted })
+        Arc::new(Self {
+            version,
+            content,
+            index,
+            fingerprint,
+            superseded,
+            on_evicted,
+            used: AtomicBool::new(false),
+        })
     }
 
     pub(super) fn windowed_from(
         version: Version,
         store: Arc<StoreFd>,
+        permit: OwnedSemaphorePermit,
         window_bytes: u64,
         index: Arc<Index>,
         fingerprint: u64,
@@ -94,13 +109,22 @@ impl Object {
         let content = Content::Windowed(Windowed {
             memory: Arc::new(WindowFile::new(count * window_bytes)?),
             store,
+            _permit: permit,
             window_bytes,
             size: version.size,
             chunks,
             fills: Mutex::default(),
         });
         let superseded = AtomicBool::new(false);
-        Ok(Arc::new(Self { version, content, index, fingerprint, superseded, on_evicted }))
+        Ok(Arc::new(Self {
+            version,
+            content,
+            index,
+            fingerprint,
+            superseded,
+            on_evicted,
+            used: AtomicBool::new(false),
+        }))
     }
 
     pub(crate) fn version(&self) -> &Version {
@@ -150,6 +174,18 @@ impl Object {
             Content::Windowed(windowed) => windowed,
             Content::Whole(_) => unreachable!("windows are asked only of what has them"),
         }
+    }
+
+    /// Notes that a transfer of a large file begins.
+    pub(crate) fn mark_used(&self) {
+        // Written only once between two looks, so that what is hot is shared unchanged between cores.
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
     }
 
     /// A small file's content that the index no longer counts.

@@ -1,5 +1,7 @@
 //! The name to save as: `Content-Disposition` (RFC 6266) with `filename*` (RFC 8187).
 
+use sluice_shared::file_id::is_allowed;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// RFC 8187 §3.2.1 `attr-char`: what needs no escape.
@@ -31,16 +33,7 @@ pub fn attachment(name: &str) -> String {
 }
 
 fn safe_name(name: &str) -> String {
-    let name: String = name
-        .chars()
-        .map(|c| {
-            if c.is_control() || matches!(c, '/' | '\\' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}') {
-                '_'
-            } else {
-                c
-            }
-        })
-        .collect();
+    let name: String = name.chars().map(|c| if c != '/' && is_allowed(c) { c } else { '_' }).collect();
     if name.trim_matches(['.', ' ']).is_empty() {
         return "download".to_owned();
     }

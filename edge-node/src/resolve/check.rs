@@ -3,10 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
-use super::CHANGES_MAX;
-use super::file::{File, Files};
+use super::file::File;
+use super::files::Files;
 use crate::cache::{FillError, Object, OnEvicted, WHOLE_BYTES_MAX};
 use crate::uring::FileKind;
+
+/// The largest file that is served: what the tables of its windows are made for.
+const FILE_BYTES_MAX: u64 = 16 << 40;
+/// A file that changes while it is read is tried again this often.
+const CHANGES_MAX: usize = 3;
 
 /// Why a file cannot be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +20,8 @@ pub(crate) enum ResolveError {
     NotFound,
     #[error("not a regular file")]
     NotRegular,
+    #[error("larger than {FILE_BYTES_MAX} bytes")]
+    TooLarge,
     #[error("the store denies reading it")]
     Denied,
     #[error("the store failed: {}", io::Error::from_raw_os_error(*.0))]
@@ -28,7 +35,7 @@ pub(crate) enum ResolveError {
 impl ResolveError {
     /// The store has answered, and there is nothing to serve: an older version is not served either.
     pub(super) fn is_about_the_file(self) -> bool {
-        matches!(self, Self::NotFound | Self::NotRegular | Self::Denied)
+        matches!(self, Self::NotFound | Self::NotRegular | Self::TooLarge | Self::Denied)
     }
 }
 
@@ -45,7 +52,7 @@ impl From<FillError> for ResolveError {
 impl From<io::Error> for ResolveError {
     fn from(error: io::Error) -> Self {
         match error.raw_os_error() {
-            // ELOOP and EXDEV: a link that is not followed, or leads outside. EINVAL, ENXIO: no regular file.
+            // ELOOP and EXDEV: a link that is not followed, or leads outside.
             Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EXDEV | libc::ENAMETOOLONG) => {
                 Self::NotFound
             }
@@ -58,25 +65,33 @@ impl From<io::Error> for ResolveError {
 
 /// Finds the file's version now: the object already known if it is still the one, else a new one.
 pub(super) async fn run_check(files: &Arc<Files>, file: &Arc<File>) -> Result<Arc<Object>, ResolveError> {
-    let _slot = files.store.check_slot().await;
+    let patience = files.config().storage_timeout;
     for _ in 0..CHANGES_MAX {
-        let (opened, stat) = files.store.open(file.path()).await?;
+        let (opened, stat) = {
+            // Whoever asked is gone by then; asking on behalf of nobody would only lengthen the queue.
+            let slot = tokio::time::timeout(patience, files.store.check_slot()).await;
+            let _slot = slot.map_err(|_| ResolveError::Timeout)?;
+            files.store.open(&file.path).await?
+        };
+        let version = stat.version;
         if stat.kind != FileKind::Regular {
             return Err(ResolveError::NotRegular);
         }
-        let version = stat.version;
+        if version.size > FILE_BYTES_MAX {
+            return Err(ResolveError::TooLarge);
+        }
         if let Some((current, _)) = file.current()
             && *current.version() == version
             && !current.is_superseded()
         {
             return Ok(current);
         }
+        let on_evicted = on_evicted(files, file);
         if version.size > WHOLE_BYTES_MAX {
-            let on_evicted = on_evicted(files, file);
-            return Ok(files.cache.insert_windowed(version, file.fingerprint, opened, on_evicted)?);
+            let permit = files.permit_to_open().ok_or(ResolveError::Storage(libc::EMFILE))?;
+            return Ok(files.cache.insert_windowed(version, file.fingerprint, opened, permit, on_evicted)?);
         }
-        if let Some(loaded) = files.cache.load_whole(&opened, &version).await? {
-            let on_evicted = on_evicted(files, file);
+        if let Some(loaded) = files.cache.load_whole(&opened, &version, patience).await? {
             return Ok(files.cache.insert_whole(version, file.fingerprint, loaded, on_evicted));
         }
     }
@@ -88,7 +103,7 @@ fn on_evicted(files: &Arc<Files>, file: &Arc<File>) -> OnEvicted {
     let (files, file) = (Arc::downgrade(files), Arc::downgrade(file));
     Box::new(move |object| {
         if let (Some(files), Some(file)) = (files.upgrade(), file.upgrade()) {
-            files.evict(&file, Some(object));
+            files.evict(&file, object);
         }
     })
 }

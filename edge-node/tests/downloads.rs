@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
 use support::{Edge, content, get_request};
 
 const SIZES: [usize; 9] = [0, 1, 1024, 65_535, 65_536, 65_537, 1 << 20, (1 << 20) + 1, (10 << 20) + 3];
@@ -80,6 +83,75 @@ fn a_thousand_requests_for_one_cold_file_read_it_once() {
         }
     });
     assert_eq!(edge.metric("sluice_edge_cache_fills_total "), 3.0, "three windows, each filled once");
+}
+
+/// The ring's queue goes to the kernel when an operation is added, not when the loop finds time.
+#[test]
+fn cold_files_come_while_hot_ones_keep_a_worker_busy() {
+    let edge = Edge::start_with("threads = 1", "size = \"64MiB\"");
+    edge.file("hot.bin", &content(1000, 1));
+    let names: Vec<String> = (0..200).map(|n| format!("cold/{n}.bin")).collect();
+    for name in &names {
+        edge.file(name, b"cold");
+    }
+    let token = edge.token("hot.bin");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut connections: Vec<_> = (0..25).map(|_| edge.connect()).collect();
+                while !stop.load(Ordering::Relaxed) {
+                    connections.iter_mut().for_each(|connection| connection.send(&get_request(&token, "")));
+                    connections.iter_mut().for_each(|connection| assert_eq!(connection.answer().status, 200));
+                }
+            });
+        }
+        let began = Instant::now();
+        let came = names.iter().take_while(|name| {
+            assert_eq!(edge.get(name, "").status, 200);
+            began.elapsed() < Duration::from_secs(20)
+        });
+        let came = came.count();
+        stop.store(true, Ordering::Relaxed);
+        // At seconds each, as it was, a handful would come; at milliseconds each, all do.
+        assert!(came > 50, "{came} cold files in 20 s");
+    });
+}
+
+#[test]
+fn one_pass_over_many_files_does_not_empty_the_cache() {
+    let edge = Edge::start_with("", "size = \"16MiB\"\nrevalidate = \"60s\"");
+    let file = |kind: &str, count: usize| -> Vec<String> {
+        let names: Vec<String> = (0..count).map(|n| format!("{kind}/{n}.bin")).collect();
+        for (seed, name) in names.iter().enumerate() {
+            edge.file(name, &content(60_000, seed as u64));
+        }
+        names
+    };
+    let (hot, passing) = (file("hot", 40), file("passing", 600));
+    let fills = || edge.metric("sluice_edge_cache_fills_total ");
+    let get_all = |names: &[String]| names.iter().for_each(|name| assert_eq!(edge.get(name, "").status, 200));
+    for _ in 0..4 {
+        get_all(&hot);
+    }
+    get_all(&passing);
+    let before = fills();
+    get_all(&hot);
+    assert!(fills() - before <= 4.0, "{} of 40 hot files were evicted", fills() - before);
+}
+
+/// What an edge keeps of a file is bounded by what is read of it, not by what the file claims to be.
+#[test]
+fn a_file_of_15_tib_costs_no_memory() {
+    let edge = Edge::start();
+    let path = edge.file("sparse.bin", b"");
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(15 << 40).unwrap();
+    let answer = edge.get("sparse.bin", "Range: bytes=10995116277760-10995116277775\r\n");
+    assert_eq!((answer.status, answer.body.as_slice()), (206, &[0; 16][..]));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", edge.pid())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 32 * 1024, "{kib} KiB");
 }
 
 #[test]

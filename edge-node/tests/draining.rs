@@ -53,3 +53,20 @@ fn a_second_signal_ends_it_at_once() {
     edge.terminate();
     assert_eq!(edge.exit_code(), 0);
 }
+
+/// Coordinators need a moment to notice: until then a new client is answered, however slowly it begins.
+#[test]
+fn a_client_that_comes_while_the_edge_is_leaving_is_answered() {
+    let mut edge = Edge::start_configured("", "size = \"64MiB\"", "drain_grace = \"5s\"");
+    edge.file("small.bin", b"content");
+    edge.terminate();
+    wait_for("the edge to say it is draining", || {
+        edge.admin_get("/readyz").ok().filter(|(status, _)| *status == 503)
+    });
+    let mut connection = edge.connect();
+    // Longer than it takes the edge to end connections that idle.
+    std::thread::sleep(Duration::from_millis(1000));
+    connection.send(&get_request(&edge.token("small.bin"), ""));
+    let answer = connection.answer();
+    assert_eq!((answer.status, answer.field("Connection")), (200, Some("close")));
+}

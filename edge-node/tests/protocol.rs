@@ -170,6 +170,33 @@ fn a_slow_head_is_cut_with_408_and_an_idle_connection_in_silence() {
     assert!(idle.is_closed(), "nothing was sent before the end");
 }
 
+/// Each byte in time, the whole too late: the deadline is the head's, not the read's.
+#[test]
+fn a_dripping_head_is_cut_as_well() {
+    let edge = Edge::start_configured("", "size = \"64MiB\"", "head_timeout = \"500ms\"");
+    for drip in [
+        "GET /download?token=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "\r\n\r\n\r\n\r\n\r\n\r\n",
+    ] {
+        let mut connection = edge.connect();
+        let mut writing = connection.stream.try_clone().unwrap();
+        let drip = drip.repeat(20);
+        let dripping = std::thread::spawn(move || {
+            // Ends when the edge has closed; a hundred bytes at most, far more than the deadline has room for.
+            for byte in drip.as_bytes().iter().take(100) {
+                if writing.write_all(&[*byte]).is_err() {
+                    return;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            panic!("the edge took every byte");
+        });
+        assert_eq!(connection.answer().status, 408);
+        drop(connection);
+        dripping.join().unwrap();
+    }
+}
+
 #[test]
 fn a_client_that_stops_writing_still_gets_its_answer() {
     let edge = Edge::start();

@@ -225,3 +225,62 @@ impl Queues {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uring::Version;
+
+    const VERSION: Version = Version { device: (0, 0), inode: 1, size: 0, modified: (0, 0), changed: (0, 0) };
+
+    /// A small file of `bytes`, as the index counts it, that is in the cache.
+    fn insert(index: &Arc<Index>, name: u64, bytes: usize) -> Arc<Object> {
+        let body = vec![0; bytes - 1024].into();
+        let object = Object::whole(VERSION, body, Arc::clone(index), name, Box::new(|_| {}));
+        let reservation = index.try_reserve(bytes as u64).expect("something can be evicted");
+        reservation.commit(&object, None, object.fingerprint(None));
+        object
+    }
+
+    #[test]
+    fn what_is_held_is_what_lives_and_never_more_than_fits() {
+        let index = Arc::new(Index::new(100_000));
+        let mut kept: Vec<Arc<Object>> = (0..200).map(|name| insert(&index, name, 2000)).collect();
+        assert_eq!(index.usage().held_bytes, 100_000);
+        assert_eq!(index.usage().evictions, 150);
+        kept.retain(|object| !object.is_evicted());
+        assert_eq!(kept.len(), 50);
+        kept.truncate(20);
+        assert_eq!(
+            index.usage().held_bytes,
+            40_000,
+            "what was dropped is released, what was evicted not twice"
+        );
+    }
+
+    #[test]
+    fn one_pass_over_many_files_leaves_those_in_use() {
+        let index = Arc::new(Index::new(1_000_000));
+        let hot: Vec<_> = (0..40).map(|name| insert(&index, name, 10_000)).collect();
+        for _ in 0..3 {
+            hot.iter().for_each(|object| object.touch(None));
+        }
+        for name in 1000..3000 {
+            // The request that brings a file uses it once.
+            insert(&index, name, 10_000).touch(None);
+        }
+        let evicted = hot.iter().filter(|object| object.is_evicted()).count();
+        assert_eq!(evicted, 0, "of 40 files in use");
+    }
+
+    #[test]
+    fn what_dies_without_pressure_leaves_nothing_queued() {
+        let index = Arc::new(Index::new(1 << 40));
+        for name in 0..20_000 {
+            drop(insert(&index, name, 2000));
+        }
+        let queues = index.lock();
+        assert_eq!(queues.held, 0);
+        assert!(queues.small.units.len() + queues.main.units.len() <= 2048);
+    }
+}

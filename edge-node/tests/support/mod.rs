@@ -58,9 +58,11 @@ impl Edge {
         fs::create_dir(&root).unwrap();
         let keys = KeyFile::load_or_create(&folder.path().join("keys.jwks.json")).unwrap();
         let (address, admin) = (free_address(), free_address());
+        let threads = if top.contains("threads") { "" } else { "threads = 2\n" };
+        let grace = if limits.contains("drain_grace") { "" } else { "drain_grace = \"300ms\"\n" };
         let config = format!(
-            "id = \"edge-1\"\nlisten = \"{address}\"\nadmin_listen = \"{admin}\"\nroot = \"root\"\nthreads = 2\n{top}\n\
-             [keys]\npath = \"keys.jwks.json\"\n[cache]\n{cache}\n[limits]\ndrain_grace = \"300ms\"\n{limits}\n"
+            "id = \"edge-1\"\nlisten = \"{address}\"\nadmin_listen = \"{admin}\"\nroot = \"root\"\n{threads}{top}\n\
+             [keys]\npath = \"keys.jwks.json\"\n[cache]\n{cache}\n[limits]\n{grace}{limits}\n"
         );
         let path = folder.path().join("edge.toml");
         fs::write(&path, config).unwrap();

@@ -78,6 +78,14 @@ wait_until() {
 
 ready() { curl -fsS -m 2 "http://127.0.0.1:$1/readyz"; }
 
+# The coordinator sends downloads to all three edges.
+all_up() {
+    local shares
+    shares=$(curl -fsS -m 2 -H "Authorization: Bearer $(cut -d: -f2 "$folder/admin.tokens")" \
+        "http://127.0.0.1:$admin_port/admin/v1/edges" | grep -o '"share":0\.[0-9]*[1-9]' | wc -l)
+    [ "$shares" -eq 3 ]
+}
+
 # The wanted port, or the next one that nobody listens on.
 next_port=0
 take_port() {
@@ -160,7 +168,7 @@ start coordinator sluice-coordinator
 wait_until "the coordinator has made its keys" 20 test -s "$folder/keys.jwks.json"
 for n in 1 2 3; do start "edge-$n" sluice-edge; done
 for n in 1 2 3; do wait_until "edge-$n is ready" 20 ready "${edge_admin_ports[n]}"; done
-wait_until "the coordinator is ready" 20 ready "$admin_port"
+wait_until "the coordinator sends downloads to all edges" 20 all_up
 echo "A coordinator and three edges are up."
 
 # --- downloads --------------------------------------------------------------------------------------------------
@@ -203,6 +211,7 @@ echo "  resumed on $(edge_of big.bin) at try $tries, SHA-256 equal"
 
 start "$victim" sluice-edge
 for n in 1 2 3; do wait_until "edge-$n is ready" 20 ready "${edge_admin_ports[n]}"; done
+wait_until "the coordinator sends downloads to $victim again" 20 all_up
 echo "$victim is started again. All checks passed."
 if $once; then exit 0; fi
 

@@ -10,7 +10,8 @@ target=${CARGO_TARGET_DIR:-target}
 packages=()
 
 say() { printf '%s\n' "$*" >&2; }
-has() { command -v "$1" >/dev/null 2>&1; }
+# As a program: the shell's own commands do not count.
+has() { type -P "$1" >/dev/null; }
 # program, Debian package
 want() { has "$1" || packages+=("$2"); }
 
@@ -35,6 +36,7 @@ for use in "$@"; do
         want curl curl
         want wget wget
         want aria2c aria2
+        want kill procps
         want python3 python3
         python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
         ;;

@@ -54,18 +54,29 @@ pub fn token_of(url: &str) -> anyhow::Result<&str> {
 #[derive(Debug, Clone)]
 pub struct EdgeStatus {
     pub id: String,
-    /// Whether it gets downloads.
+    /// Whether its health is good.
     pub up: bool,
+    /// The part of all files that it is first candidate of, 0 to 1. Routing follows health a moment later.
+    pub share: f64,
 }
 
 impl EdgeStatus {
+    /// Whether health and routing agree that it gets downloads, or that it gets none.
+    pub fn is_settled(&self, gets_downloads: bool) -> bool {
+        self.up == gets_downloads && (self.share > 0.0) == gets_downloads
+    }
+
     pub(super) fn parse_list(json: &Value) -> anyhow::Result<Vec<Self>> {
         let edges = json["edges"].as_array().context("no list of edges")?;
         edges.iter().map(Self::parse).collect()
     }
 
     fn parse(json: &Value) -> anyhow::Result<Self> {
-        Ok(Self { id: text(json, "id")?, up: text(json, "state")? == "up" })
+        Ok(Self {
+            id: text(json, "id")?,
+            up: text(json, "state")? == "up",
+            share: json["share"].as_f64().context("no share")?,
+        })
     }
 }
 

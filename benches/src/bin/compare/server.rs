@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::{io, thread};
 
 use anyhow::{Context, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use sluice_loadtest::client::{self, Answer};
 use sluice_loadtest::ports::Port;
 use sluice_loadtest::{Content, wait_until};
@@ -113,10 +114,11 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // nginx's master stops its worker when it is asked, not when it is killed.
-        let pid = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status();
+        let pid = Pid::from_child(&self.child);
+        let asked = self.child.try_wait().is_ok_and(|ended| ended.is_none())
+            && kill_process(pid, Signal::TERM).is_ok();
         for _ in 0..30 {
-            if asked.is_err() || self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+            if !asked || self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
                 break;
             }
             thread::sleep(std::time::Duration::from_millis(100));

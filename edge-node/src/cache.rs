@@ -15,6 +15,7 @@ use std::time::Duration;
 
 pub(crate) use fill::FillError;
 use index::Index;
+use object::Origin;
 pub(crate) use object::{Object, OnEvicted};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -136,7 +137,7 @@ impl Cache {
         on_evicted: OnEvicted,
     ) -> Arc<Object> {
         let LoadedWhole { body, reservation } = loaded;
-        let object = Object::whole(version, body, Arc::clone(&self.index), fingerprint, on_evicted);
+        let object = Object::whole(self.origin(version, fingerprint, on_evicted), body);
         reservation.commit(&object, None, object.fingerprint(None));
         object
     }
@@ -153,14 +154,10 @@ impl Cache {
         permit: OwnedSemaphorePermit,
         on_evicted: OnEvicted,
     ) -> io::Result<Arc<Object>> {
-        Object::windowed_from(
-            version,
-            file,
-            permit,
-            self.window_bytes,
-            Arc::clone(&self.index),
-            fingerprint,
-            on_evicted,
-        )
+        Object::windowed_from(self.origin(version, fingerprint, on_evicted), file, permit, self.window_bytes)
+    }
+
+    fn origin(&self, version: Version, fingerprint: u64, on_evicted: OnEvicted) -> Origin {
+        Origin { version, index: Arc::clone(&self.index), fingerprint, on_evicted }
     }
 }

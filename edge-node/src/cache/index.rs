@@ -228,6 +228,7 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
+    use super::super::object::Origin;
     use super::*;
     use crate::uring::Version;
 
@@ -236,7 +237,10 @@ mod tests {
     /// A small file of `bytes`, as the index counts it, that is in the cache.
     fn insert(index: &Arc<Index>, name: u64, bytes: usize) -> Arc<Object> {
         let body = vec![0; bytes - 1024].into();
-        let object = Object::whole(VERSION, body, Arc::clone(index), name, Box::new(|_| {}));
+        let index_of_it = Arc::clone(index);
+        let origin =
+            Origin { version: VERSION, index: index_of_it, fingerprint: name, on_evicted: Box::new(|_| {}) };
+        let object = Object::whole(origin, body);
         let reservation = index.try_reserve(bytes as u64).expect("something can be evicted");
         reservation.commit(&object, None, object.fingerprint(None));
         object

@@ -15,14 +15,10 @@ use crate::uring::{StoreFd, Version, WindowFile};
 const PAGE_BYTES: u64 = 4096;
 
 pub(crate) struct Object {
-    version: Version,
+    origin: Origin,
     content: Content,
-    index: Arc<Index>,
-    /// Names the file in the index's memory of what was evicted.
-    fingerprint: u64,
     /// The store has, or may have, another version by now: nothing more is filled.
     superseded: AtomicBool,
-    on_evicted: OnEvicted,
     /// Sent from since it was last passed over by whoever looks for one to let go of.
     used: AtomicBool,
 }
@@ -73,62 +69,47 @@ impl Drop for Pin {
     }
 }
 
+/// A version, and what is done with it in the cache.
+pub(super) struct Origin {
+    pub(super) version: Version,
+    pub(super) index: Arc<Index>,
+    /// Names the file in the index's memory of what was evicted.
+    pub(super) fingerprint: u64,
+    pub(super) on_evicted: OnEvicted,
+}
+
 impl Object {
-    pub(super) fn whole(
-        version: Version,
-        body: Box<[u8]>,
-        index: Arc<Index>,
-        fingerprint: u64,
-        on_evicted: OnEvicted,
-    ) -> Arc<Self> {
-        let content =
-            Content::Whole(Whole { body, frequency: Frequency::default(), counted: AtomicBool::new(true) });
-        let superseded = AtomicBool::new(false);
-        Arc::new(Self {
-            version,
-            content,
-            index,
-            fingerprint,
-            superseded,
-            on_evicted,
-            used: AtomicBool::new(false),
-        })
+    fn new(origin: Origin, content: Content) -> Arc<Self> {
+        Arc::new(Self { origin, content, superseded: AtomicBool::new(false), used: AtomicBool::new(false) })
+    }
+
+    pub(super) fn whole(origin: Origin, body: Box<[u8]>) -> Arc<Self> {
+        let whole = Whole { body, frequency: Frequency::default(), counted: AtomicBool::new(true) };
+        Self::new(origin, Content::Whole(whole))
     }
 
     pub(super) fn windowed_from(
-        version: Version,
+        origin: Origin,
         store: Arc<StoreFd>,
         permit: OwnedSemaphorePermit,
         window_bytes: u64,
-        index: Arc<Index>,
-        fingerprint: u64,
-        on_evicted: OnEvicted,
     ) -> io::Result<Arc<Self>> {
-        let count = version.size.div_ceil(window_bytes);
-        let chunks = (0..count.div_ceil(CHUNK_WINDOWS as u64)).map(|_| OnceLock::new()).collect();
-        let content = Content::Windowed(Windowed {
+        let size = origin.version.size;
+        let count = size.div_ceil(window_bytes);
+        let windowed = Windowed {
             memory: Arc::new(WindowFile::new(count * window_bytes)?),
             store,
             _permit: permit,
             window_bytes,
-            size: version.size,
-            chunks,
+            size,
+            chunks: (0..count.div_ceil(CHUNK_WINDOWS as u64)).map(|_| OnceLock::new()).collect(),
             fills: Mutex::default(),
-        });
-        let superseded = AtomicBool::new(false);
-        Ok(Arc::new(Self {
-            version,
-            content,
-            index,
-            fingerprint,
-            superseded,
-            on_evicted,
-            used: AtomicBool::new(false),
-        }))
+        };
+        Ok(Self::new(origin, Content::Windowed(windowed)))
     }
 
     pub(crate) fn version(&self) -> &Version {
-        &self.version
+        &self.origin.version
     }
 
     /// The whole content of a small file.
@@ -203,7 +184,7 @@ impl Object {
 
     pub(super) fn fingerprint(&self, window: Option<u32>) -> u64 {
         let place = window.map_or(0, |window| u64::from(window) + 1);
-        self.fingerprint ^ place.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        self.origin.fingerprint ^ place.wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 
     pub(super) fn frequency(&self, window: Option<u32>) -> &Frequency {
@@ -231,7 +212,7 @@ impl Object {
     /// Second half, outside the lock: the memory goes.
     pub(super) fn finish_eviction(&self, window: Option<u32>) {
         match window {
-            None => (self.on_evicted)(self),
+            None => (self.origin.on_evicted)(self),
             Some(window) => {
                 let windowed = self.windowed();
                 windowed.punch(window);
@@ -289,7 +270,7 @@ impl Drop for Object {
             Content::Windowed(windowed) => windowed.present(),
         };
         if let (1.., units) = held {
-            self.index.release(held.0, units);
+            self.origin.index.release(held.0, units);
         }
     }
 }

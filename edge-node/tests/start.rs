@@ -13,6 +13,14 @@ use sluice_shared::keys::KeyFile;
 
 /// Runs the edge over a configuration that cannot run; gives what it says.
 fn fault(change: impl FnOnce(&std::path::Path, String) -> String, arguments: &[&str]) -> String {
+    fault_in(&[], change, arguments)
+}
+
+fn fault_in(
+    environment: &[(&str, &str)],
+    change: impl FnOnce(&std::path::Path, String) -> String,
+    arguments: &[&str],
+) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     fs::create_dir(path.join("root")).unwrap();
@@ -29,6 +37,7 @@ fn fault(change: impl FnOnce(&std::path::Path, String) -> String, arguments: &[&
         .arg("--config")
         .arg(path.join("edge.toml"))
         .args(arguments)
+        .envs(environment.iter().copied())
         .output()
         .unwrap();
     assert_eq!(ended.status.code(), Some(1), "it must not start");
@@ -103,6 +112,20 @@ fn ports_in_use_are_named() {
         );
         assert!(said.contains(&address.to_string()) && said.contains("another port"), "{said}");
         assert!(said.contains(&format!("`{key}`")), "{said}");
+    }
+}
+
+#[test]
+fn environment_variables_win_over_the_file_and_are_judged_alike() {
+    let table = [
+        ("SLUICE_CACHE__SIZE", "1MiB", "`cache.size` comes to 1048576 bytes"),
+        ("SLUICE_LIMITS__CONNECTIONS", "many", "LIMITS.CONNECTIONS"),
+        ("SLUICE_COLOUR", "blue", "colour"),
+        ("SLUICE_LIMITS__COLOUR", "blue", "colour"),
+    ];
+    for (name, value, expected) in table {
+        let said = fault_in(&[(name, value)], |_, config| config, &["--check"]);
+        assert!(said.contains(expected), "{name}={value}: {said}");
     }
 }
 

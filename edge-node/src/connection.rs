@@ -188,10 +188,11 @@ impl Connection {
         let grant =
             authorize(head, self.client, &worker.keys(), NumericDate::from_system_time(now), &mut scratch)?;
         let now_secs = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let until = Instant::now() + worker.limits.storage_timeout;
+        let begun = Instant::now();
+        let until = begun + worker.limits.storage_timeout;
         let mut tries = 0;
         let (file, planned, was_there) = loop {
-            let file = worker.resolver.resolve(&grant, until).await?;
+            let file = worker.resolver.resolve(&grant, begun, until).await?;
             let planned = plan(head.method, &head.conditions, &file.entry.fields.representation(), now_secs);
             if head.method == Method::Head {
                 break (file, planned, true);

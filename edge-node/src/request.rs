@@ -168,10 +168,11 @@ fn split_target(target: &str) -> Result<(&str, &str), RequestError> {
         }
         &rest[authority..]
     };
-    if origin.contains('#') {
+    if memchr::memchr(b'#', origin.as_bytes()).is_some() {
         return Err(RequestError::Malformed);
     }
-    Ok(origin.split_once('?').unwrap_or((origin, "")))
+    let mark = memchr::memchr(b'?', origin.as_bytes());
+    Ok(mark.map_or((origin, ""), |mark| (&origin[..mark], &origin[mark + 1..])))
 }
 
 /// What the fields say, once through.

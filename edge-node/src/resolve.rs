@@ -64,9 +64,14 @@ impl Resolver {
     ///
     /// # Errors
     /// No such file; the store failed or did not answer in time.
-    pub(crate) async fn resolve(&self, grant: &Grant<'_>, until: Instant) -> Result<OpenFile, ResolveError> {
+    pub(crate) async fn resolve(
+        &self,
+        grant: &Grant<'_>,
+        now: Instant,
+        until: Instant,
+    ) -> Result<OpenFile, ResolveError> {
         let file_id = grant.file_id.as_str();
-        let entry = match self.ready(file_id) {
+        let entry = match self.ready(file_id, now) {
             Some(entry) => entry,
             None => self.refresh(file_id, until).await?,
         };
@@ -74,9 +79,9 @@ impl Resolver {
     }
 
     /// The entry, if it may be served as it is.
-    fn ready(&self, file_id: &str) -> Option<Rc<Entry>> {
+    fn ready(&self, file_id: &str, now: Instant) -> Option<Rc<Entry>> {
         let entry = Rc::clone(self.entries.borrow().get(file_id)?);
-        let (now, config) = (self.files.now_ms(), self.files.config());
+        let (now, config) = (self.files.ms_at(now), self.files.config());
         if !entry.file.is_servable(now, config) || entry.generation != entry.file.generation() {
             return None;
         }

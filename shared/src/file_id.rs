@@ -49,7 +49,9 @@ impl<'a> FileId<'a> {
         if text.starts_with('/') {
             return Err(FileIdError::Absolute);
         }
-        if !text.chars().all(is_allowed) {
+        // Most ids are ASCII, and are judged byte by byte on every request of an edge.
+        let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'\\';
+        if !text.bytes().all(plain) && !text.chars().all(is_allowed) {
             return Err(FileIdError::Character);
         }
         if text.split('/').any(|segment| matches!(segment, "" | "." | "..")) {

@@ -70,8 +70,12 @@ impl Files {
 
     /// Milliseconds on a clock that nobody sets. It starts high enough that 0, "never", is stale.
     pub(super) fn now_ms(&self) -> u64 {
+        self.ms_at(Instant::now())
+    }
+
+    pub(super) fn ms_at(&self, now: Instant) -> u64 {
         let never = millis(self.config.stale_limit.max(self.config.revalidate));
-        millis(self.began.elapsed()) + never + 1
+        millis(now.saturating_duration_since(self.began)) + never + 1
     }
 
     pub(super) fn file(&self, id: &str) -> Arc<File> {

@@ -153,8 +153,8 @@ impl Edge {
     }
 
     pub fn terminate(&mut self) {
-        let status = Command::new("kill").arg(self.pid().to_string()).status().unwrap();
-        assert!(status.success());
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
     pub fn exit_code(&mut self) -> i32 {

@@ -3,6 +3,7 @@
 //! Small files are kept whole in ordinary memory, larger ones in windows of shared memory that `sendfile` sends from.
 //! It knows versions and bytes; it knows no paths, no HTTP and no sockets.
 
+mod body;
 mod fill;
 mod index;
 mod object;
@@ -13,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use body::Arena;
+pub(crate) use body::{Body, Extent};
 pub(crate) use fill::FillError;
 use index::Index;
 use object::Origin;
@@ -40,6 +43,7 @@ pub(crate) struct Cache {
     index: Arc<Index>,
     store: Arc<Store>,
     window_bytes: u64,
+    arena: Option<Arc<Arena>>,
     /// Windows are being sent to so many, on all workers.
     transfers: AtomicU64,
     pub(crate) counters: CacheCounters,
@@ -47,7 +51,7 @@ pub(crate) struct Cache {
 
 /// The content of a file as it was loaded, and its room in the cache.
 pub(crate) struct LoadedWhole {
-    body: Box<[u8]>,
+    body: Body,
     reservation: index::Reservation,
 }
 
@@ -71,14 +75,20 @@ impl Drop for Transfer {
 
 impl Cache {
     /// `capacity` in bytes, at least [`CACHE_WINDOWS_MIN`] windows.
-    pub(crate) fn new(capacity: u64, window_bytes: u64, store: Arc<Store>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub(crate) fn new(capacity: u64, window_bytes: u64, store: Arc<Store>) -> io::Result<Self> {
+        // Windows are larger where huge pages may back shared memory; there small bodies stay out of it.
+        let arena = if window_bytes == 1 << 20 { Some(Arc::new(Arena::new()?)) } else { None };
+        Ok(Self {
             index: Arc::new(Index::new(capacity)),
             store,
             window_bytes,
+            arena,
             transfers: AtomicU64::new(0),
             counters: CacheCounters::default(),
-        }
+        })
     }
 
     /// Windows a transfer may have under way ahead of the one it sends: never so many that transfers would evict each
@@ -124,7 +134,8 @@ impl Cache {
             Verdict::Failed(errno) => return Err(FillError::Storage(errno)),
         }
         self.counters.fills.add(1);
-        let body = buffer.as_slice()[..length].into();
+        let body = Body::new(&buffer.as_slice()[..length], self.arena.as_ref());
+        let body = body.map_err(|error| FillError::Storage(error.raw_os_error().unwrap_or(libc::ENOMEM)))?;
         Ok(Some(LoadedWhole { body, reservation }))
     }
 

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::authorize::{AuthorizeError, authorize};
-use crate::cache::FillError;
+use crate::cache::{Body, FillError};
 use crate::head::Persistence;
 use crate::limits::{DeadlineSlot, Late, Waiting};
 use crate::plan::{Plan, plan};
@@ -269,11 +269,18 @@ impl Connection {
         head: &[u8],
     ) -> Result<(), SendError> {
         let object = &file.entry.object;
-        if let Some(body) = object.body() {
-            let part = to_usize(range.start)..to_usize(range.end);
-            sender.send_bytes(head, &body[part.clone()]).await?;
-            self.worker.metrics.body_bytes.add_alone(part.len() as u64);
-            return Ok(());
+        match object.body() {
+            Some(Body::Memory(body)) => {
+                let part = to_usize(range.start)..to_usize(range.end);
+                sender.send_bytes(head, &body[part.clone()]).await?;
+                self.worker.metrics.body_bytes.add_alone(part.len() as u64);
+                return Ok(());
+            }
+            Some(Body::Shared(extent)) => {
+                sender.send_head(head).await?;
+                return sender.send_extent(extent, range).await;
+            }
+            None => {}
         }
         sender.send_head(head).await?;
         let source = Source {

@@ -63,7 +63,8 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         closer,
     );
     let store = Arc::new(store.with_context(|| format!("cannot open `root` {}", config.root.display()))?);
-    let cache = Arc::new(Cache::new(config.cache_size, config.window_bytes, Arc::clone(&store)));
+    let cache = Cache::new(config.cache_size, config.window_bytes, Arc::clone(&store));
+    let cache = Arc::new(cache.context("cannot set up the cache's memory")?);
     let (forgotten, forgetting): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::unbounded_channel()).unzip();
     let files_config = FilesConfig {
         revalidate: config.revalidate,

@@ -9,9 +9,10 @@ use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use crate::cache::{Cache, FillError, Object};
+use crate::cache::{Cache, Extent, FillError, Object};
 use crate::limits::{Deadline, Late, Waiting};
 use crate::metrics::WorkerMetrics;
+use crate::uring::WindowFile;
 
 /// Why a body ended short.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +84,18 @@ impl Sender<'_> {
         Ok(())
     }
 
+    /// Sends a range of a small file that is kept in shared memory.
+    pub(crate) async fn send_extent(&self, extent: &Extent, range: Range<u64>) -> Result<(), SendError> {
+        let (mut offset, end) = (extent.offset() + range.start, extent.offset() + range.end);
+        while offset < end {
+            match self.send_file(extent.memory(), &mut offset, end) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                sent => sent?,
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a range of a large file, window by window, yielding after each so that connections take turns.
     ///
     /// A window is pinned while it is being sent and not while the client is waited for: a client that stalls holds
@@ -119,7 +132,7 @@ impl Sender<'_> {
             fetched &= !mine;
             let end = range.end.min((u64::from(window) + 1) * window_bytes);
             while offset < end {
-                match self.send_pinned(object, &mut offset, end) {
+                match self.send_file(object.memory(), &mut offset, end) {
                     Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         drop(pin);
@@ -138,10 +151,10 @@ impl Sender<'_> {
     }
 
     /// One `sendfile`, from `offset` up to `end` at most.
-    fn send_pinned(&self, object: &Object, offset: &mut u64, end: u64) -> io::Result<()> {
+    fn send_file(&self, memory: &WindowFile, offset: &mut u64, end: u64) -> io::Result<()> {
         let length = usize::try_from(end - *offset).expect("a window fits memory");
         let count = self.stream.try_io(Interest::WRITABLE, || {
-            Ok(rustix::fs::sendfile(self.stream, object.memory(), Some(offset), length)?)
+            Ok(rustix::fs::sendfile(self.stream, memory, Some(offset), length)?)
         })?;
         if count == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));

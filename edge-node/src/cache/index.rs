@@ -228,50 +228,54 @@ impl Queues {
 
 #[cfg(test)]
 mod tests {
-    use super::super::object::Origin;
+    use super::super::body::Body;
+    use super::super::object::{Origin, whole_bytes};
     use super::*;
     use crate::uring::Version;
 
     const VERSION: Version = Version { device: (0, 0), inode: 1, size: 0, modified: (0, 0), changed: (0, 0) };
 
-    /// A small file of `bytes`, as the index counts it, that is in the cache.
-    fn insert(index: &Arc<Index>, name: u64, bytes: usize) -> Arc<Object> {
-        let body = vec![0; bytes - 1024].into();
+    /// What a small file of one byte costs.
+    const COST: u64 = whole_bytes(1);
+
+    /// A small file that is in the cache.
+    fn insert(index: &Arc<Index>, name: u64) -> Arc<Object> {
+        let body = Body::new(b"x", None).unwrap();
         let index_of_it = Arc::clone(index);
         let origin =
             Origin { version: VERSION, index: index_of_it, fingerprint: name, on_evicted: Box::new(|_| {}) };
         let object = Object::whole(origin, body);
-        let reservation = index.try_reserve(bytes as u64).expect("something can be evicted");
+        let reservation = index.try_reserve(COST).expect("something can be evicted");
         reservation.commit(&object, None, object.fingerprint(None));
         object
     }
 
     #[test]
     fn what_is_held_is_what_lives_and_never_more_than_fits() {
-        let index = Arc::new(Index::new(100_000));
-        let mut kept: Vec<Arc<Object>> = (0..200).map(|name| insert(&index, name, 2000)).collect();
-        assert_eq!(index.usage().held_bytes, 100_000);
+        let index = Arc::new(Index::new(50 * COST));
+        let mut kept: Vec<Arc<Object>> = (0..200).map(|name| insert(&index, name)).collect();
+        assert_eq!(index.usage().held_bytes, 50 * COST);
         assert_eq!(index.usage().evictions, 150);
         kept.retain(|object| !object.is_evicted());
         assert_eq!(kept.len(), 50);
         kept.truncate(20);
         assert_eq!(
             index.usage().held_bytes,
-            40_000,
+            20 * COST,
             "what was dropped is released, what was evicted not twice"
         );
     }
 
     #[test]
     fn one_pass_over_many_files_leaves_those_in_use() {
-        let index = Arc::new(Index::new(1_000_000));
-        let hot: Vec<_> = (0..40).map(|name| insert(&index, name, 10_000)).collect();
+        let index = Arc::new(Index::new(100 * COST));
+        let hot: Vec<_> = (0..40).map(|name| insert(&index, name)).collect();
         for _ in 0..3 {
             hot.iter().for_each(|object| object.touch(None));
         }
         for name in 1000..3000 {
             // The request that brings a file uses it once.
-            insert(&index, name, 10_000).touch(None);
+            insert(&index, name).touch(None);
         }
         let evicted = hot.iter().filter(|object| object.is_evicted()).count();
         assert_eq!(evicted, 0, "of 40 files in use");
@@ -281,7 +285,7 @@ mod tests {
     fn what_dies_without_pressure_leaves_nothing_queued() {
         let index = Arc::new(Index::new(1 << 40));
         for name in 0..20_000 {
-            drop(insert(&index, name, 2000));
+            drop(insert(&index, name));
         }
         let queues = index.lock();
         assert_eq!(queues.held, 0);

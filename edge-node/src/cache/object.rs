@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use super::body::Body;
 use super::fill::FillWatch;
 use super::index::Index;
 use super::window::{Frequency, Window};
@@ -33,7 +34,7 @@ enum Content {
 
 /// A small file's content.
 struct Whole {
-    body: Box<[u8]>,
+    body: Body,
     frequency: Frequency,
     /// The index counts it. Whoever clears this releases the bytes, once: an eviction, or the object's end.
     counted: AtomicBool,
@@ -83,7 +84,7 @@ impl Object {
         Arc::new(Self { origin, content, superseded: AtomicBool::new(false), used: AtomicBool::new(false) })
     }
 
-    pub(super) fn whole(origin: Origin, body: Box<[u8]>) -> Arc<Self> {
+    pub(super) fn whole(origin: Origin, body: Body) -> Arc<Self> {
         let whole = Whole { body, frequency: Frequency::default(), counted: AtomicBool::new(true) };
         Self::new(origin, Content::Whole(whole))
     }
@@ -113,7 +114,7 @@ impl Object {
     }
 
     /// The whole content of a small file.
-    pub(crate) fn body(&self) -> Option<&[u8]> {
+    pub(crate) fn body(&self) -> Option<&Body> {
         match &self.content {
             Content::Whole(whole) => Some(&whole.body),
             Content::Windowed(_) => None,
@@ -277,6 +278,7 @@ impl Drop for Object {
 
 /// What a small file costs: its bytes, and what is kept beside them (names, header fields, map entries; measured at
 /// 700 to 900 bytes with one worker).
-pub(super) fn whole_bytes(body: usize) -> u64 {
-    body as u64 + 1024
+pub(super) const fn whole_bytes(body: usize) -> u64 {
+    // Whole pages, as shared memory has them.
+    (body as u64).next_multiple_of(PAGE_BYTES) + 1024
 }

@@ -25,6 +25,20 @@ impl WindowFile {
         Ok(Self { memory })
     }
 
+    /// Writes a range that nothing was ever written to.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub(crate) fn write(&self, offset: u64, mut bytes: &[u8]) -> io::Result<()> {
+        let mut at = offset;
+        while !bytes.is_empty() {
+            let count = rustix::io::pwrite(&self.memory, bytes, at)?;
+            at += count as u64;
+            bytes = &bytes[count..];
+        }
+        Ok(())
+    }
+
     /// Frees the memory of a range. Pages that sockets still hold stay what they were.
     pub(crate) fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

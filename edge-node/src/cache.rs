@@ -1,6 +1,6 @@
 //! The content cache of the process: what the edge serves from, so that the store can go away.
 //!
-//! Small files are kept whole in ordinary memory, larger ones in windows of shared memory that `sendfile` sends from.
+//! Small files are kept whole ([`body`] says where), larger ones in windows of shared memory that `sendfile` sends from.
 //! It knows versions and bytes; it knows no paths, no HTTP and no sockets.
 
 mod body;
@@ -27,7 +27,7 @@ use crate::metrics::Counter;
 use crate::store::{Store, Verdict};
 use crate::uring::{AlignedBuffer, StoreFd, Version, read, statx};
 
-/// Files up to this size are kept whole: one SEND with their head is cheaper than a `sendfile` (measured up to here).
+/// Files up to this size are kept whole: they need neither windows nor descriptors of their own.
 pub(crate) const WHOLE_BYTES_MAX: u64 = 64 * 1024;
 /// The smallest cache: windows for a few transfers to move in.
 pub(crate) const CACHE_WINDOWS_MIN: u64 = 16;

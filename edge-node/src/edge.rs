@@ -1,5 +1,6 @@
 //! The process: configuration → workers, admin port, end. Everything is made here once and handed down.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::exit;
 use std::rc::Rc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::Context;
+use sluice_shared::cluster::EdgeId;
 use sluice_shared::keys::KeyFile;
 use sluice_shared::serve::{ServeLimits, bind, serve};
 use sluice_shared::{admin, telemetry};
@@ -14,11 +16,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Status, pages};
 use crate::cache::Cache;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::drain::{Phase, drain};
 use crate::listen::listeners;
 use crate::metrics::{self, WorkerMetrics};
-use crate::resolve::{Files, FilesConfig, Resolver};
+use crate::resolve::{File, Files, FilesConfig, Resolver};
 use crate::store::{CHECK_SLOTS, Store};
 use crate::uring;
 use crate::worker::Worker;
@@ -85,45 +87,21 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let workers: Vec<_> = (0..threads).map(|_| Arc::new(WorkerMetrics::default())).collect();
     let mut closing = Some(closing);
     for ((listener, forgetting), metrics) in listeners.into_iter().zip(forgetting).zip(&workers) {
-        let (id, key_file, cache, files) =
-            (config.id.clone(), Arc::clone(&key_file), Arc::clone(&cache), Arc::clone(&files));
-        let (metrics, phases, closing) = (Arc::clone(metrics), phases.clone(), closing.take());
-        let runtime_threads = u32::try_from(reads_max + CHECK_SLOTS).unwrap_or(u32::MAX);
-        thread::Builder::new().name("worker".to_owned()).spawn(move || {
-            let runtime = match uring::runtime(runtime_threads) {
-                Ok(runtime) => runtime,
-                Err(error) => {
-                    tracing::error!(%error, "a worker cannot start");
-                    exit(1);
-                }
-            };
-            runtime.block_on(async move {
-                let listener =
-                    tokio::net::TcpListener::from_std(listener).expect("a listener fits the reactor");
-                let resolver = Resolver::new(files);
-                let worker = Rc::new(Worker::new(
-                    id,
-                    limits,
-                    connections_max.div_ceil(threads),
-                    key_file,
-                    cache,
-                    resolver,
-                    metrics,
-                    phases,
-                ));
-                if let Some(closing) = closing {
-                    tokio_uring::spawn(uring::close_all(closing));
-                }
-                tokio_uring::spawn(Rc::clone(&worker).sweep());
-                let forgetting_worker = Rc::clone(&worker);
-                tokio_uring::spawn(
-                    async move { forgetting_worker.resolver.follow_forgotten(forgetting).await },
-                );
-                tokio_uring::spawn(Rc::clone(&worker).accept(listener));
-                // The process ends by `exit`: a ring is never dropped with operations in flight.
-                std::future::pending::<()>().await;
-            });
-        })?;
+        let parts = WorkerParts {
+            id: config.id.clone(),
+            limits,
+            connections_max: connections_max.div_ceil(threads),
+            store_threads: u32::try_from(reads_max + CHECK_SLOTS).unwrap_or(u32::MAX),
+            listener,
+            key_file: Arc::clone(&key_file),
+            cache: Arc::clone(&cache),
+            files: Arc::clone(&files),
+            metrics: Arc::clone(metrics),
+            phases: phases.clone(),
+            forgetting,
+            closing: closing.take(),
+        };
+        thread::Builder::new().name("worker".to_owned()).spawn(move || run_worker(parts))?;
     }
 
     let status = Arc::new(Status { phase: phases, workers, cache });
@@ -150,6 +128,58 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     tracing::info!("stopped");
     drop(logs);
     exit(0);
+}
+
+/// What one worker is made of, on its way to the worker's thread.
+struct WorkerParts {
+    id: EdgeId,
+    limits: Limits,
+    connections_max: usize,
+    store_threads: u32,
+    listener: std::net::TcpListener,
+    key_file: Arc<KeyFile>,
+    cache: Arc<Cache>,
+    files: Arc<Files>,
+    metrics: Arc<WorkerMetrics>,
+    phases: watch::Receiver<Phase>,
+    forgetting: mpsc::UnboundedReceiver<Arc<File>>,
+    /// Descriptors to close; one worker does it for all.
+    closing: Option<mpsc::UnboundedReceiver<OwnedFd>>,
+}
+
+/// A worker's life, which ends with the process: a ring is never dropped with operations in flight.
+fn run_worker(parts: WorkerParts) -> ! {
+    let runtime = match uring::runtime(parts.store_threads) {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "a worker cannot start");
+            exit(1);
+        }
+    };
+    runtime.block_on(async move {
+        let listener =
+            tokio::net::TcpListener::from_std(parts.listener).expect("a listener fits the reactor");
+        let worker = Rc::new(Worker::new(
+            parts.id,
+            parts.limits,
+            parts.connections_max,
+            parts.key_file,
+            parts.cache,
+            Resolver::new(parts.files),
+            parts.metrics,
+            parts.phases,
+        ));
+        if let Some(closing) = parts.closing {
+            tokio_uring::spawn(uring::close_all(closing));
+        }
+        tokio_uring::spawn(Rc::clone(&worker).sweep());
+        let forgetting_worker = Rc::clone(&worker);
+        tokio_uring::spawn(async move {
+            forgetting_worker.resolver.follow_forgotten(parts.forgetting).await;
+        });
+        tokio_uring::spawn(worker.accept(listener));
+        std::future::pending().await
+    })
 }
 
 /// Raises the limit on descriptors as far as it goes, and shares it out: connections, and large files kept open, two

@@ -1,7 +1,7 @@
 //! Grant → OpenFile: which version of which file, with its header fields ready made.
 //!
 //! Each worker keeps its own entries, path → (version, fields); an entry is used without asking anybody for as long as
-//! the file was confirmed within `revalidate`. Confirming is done once for the whole process ([`file`]). With the
+//! the file was confirmed within `revalidate`. Confirming is done once for the whole process ([`mod@file`]). With the
 //! store away, entries go on being used for `stale_limit` since they were last confirmed.
 
 mod check;
@@ -20,7 +20,7 @@ use crate::authorize::Grant;
 use crate::cache::{FillError, Object};
 use crate::head::FileFields;
 pub(crate) use check::ResolveError;
-use file::File;
+pub(crate) use file::File;
 pub(crate) use files::{Files, FilesConfig};
 
 /// A file that is ready to be answered from.

@@ -10,30 +10,33 @@ use tokio::sync::watch;
 use crate::cache::Cache;
 use crate::drain::Phase;
 use crate::metrics::{self, Load, WorkerMetrics};
+use crate::store::Store;
 
 /// What the admin port tells of.
 pub(crate) struct Status {
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) workers: Vec<Arc<WorkerMetrics>>,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) store: Arc<Store>,
 }
 
 impl Status {
     pub(crate) fn load(&self) -> Load {
-        metrics::load(&self.workers, self.cache.usage())
+        metrics::load(&self.workers, self.cache.usage(), self.store.health())
     }
 }
 
 impl Probed for Status {
     fn unready(&self) -> Vec<&'static str> {
         match *self.phase.borrow() {
+            Phase::Serving if self.store.health().is_degraded => vec!["degraded"],
             Phase::Serving => vec![],
             Phase::Leaving | Phase::Refusing => vec!["draining"],
         }
     }
 
     fn gather(&self) {
-        metrics::export(&self.workers, &self.cache);
+        metrics::export(&self.workers, &self.cache, self.store.health());
     }
 }
 

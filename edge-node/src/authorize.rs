@@ -1,7 +1,9 @@
 //! RequestHead → Grant: the token is opened, and its bindings are held against the request.
 
 use std::borrow::Cow;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use sluice_shared::client_net::ClientNet;
 use sluice_shared::file_id::FileId;
@@ -10,11 +12,16 @@ use sluice_shared::token::{NumericDate, Scratch, TokenError, open};
 
 use crate::request::{Method, RequestHead, TokenParameter};
 
+/// Of this process's own, so that nobody can choose whose turn theirs is taken for.
+static SEED: LazyLock<foldhash::fast::RandomState> = LazyLock::new(Default::default);
+
 /// Leave to fetch one file by this request. There is no other way to make one than [`authorize`].
 #[derive(Debug)]
 pub(crate) struct Grant<'s> {
     pub(crate) file_id: FileId<'s>,
     pub(crate) save_as: Option<Cow<'s, str>>,
+    /// Whom reads of the store are charged to, as a hash: the user, else the API client, else the address.
+    pub(crate) requester: u64,
 }
 
 /// Why a request is granted nothing.
@@ -59,5 +66,17 @@ pub(crate) fn authorize<'s>(
     if claims.head && head.method != Method::Head {
         return Err(AuthorizeError::HeadOnly);
     }
-    Ok(Grant { file_id: claims.file_id, save_as: claims.r#fn })
+    let requester = match (&claims.user_id, &claims.cid) {
+        (None, None) => SEED.hash_one(subscriber(client)),
+        user_and_client => SEED.hash_one(user_and_client),
+    };
+    Ok(Grant { file_id: claims.file_id, save_as: claims.r#fn, requester })
+}
+
+/// The part of an address that says who it is: all of IPv4, the /64 of IPv6.
+fn subscriber(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(v4) => u64::from(u32::from(v4)),
+        IpAddr::V6(v6) => v6.segments()[..4].iter().fold(0, |bits, segment| bits << 16 | u64::from(*segment)),
+    }
 }

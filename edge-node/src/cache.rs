@@ -19,12 +19,12 @@ pub(crate) use body::{Body, Extent};
 pub(crate) use fill::FillError;
 use index::Index;
 use object::Origin;
-pub(crate) use object::{Object, OnEvicted};
+pub(crate) use object::{Object, OnEvicted, Pin};
 
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::metrics::Counter;
-use crate::store::{Store, Verdict};
+use crate::store::{Slot, Store, Verdict};
 use crate::uring::{AlignedBuffer, StoreFd, Version, read, statx};
 
 /// Files up to this size are kept whole: they need neither windows nor descriptors of their own.
@@ -109,23 +109,22 @@ impl Cache {
         self.index.usage()
     }
 
-    /// Reads a small file whole. `Ok(None)` where it turned out to be another version meanwhile.
+    /// Reads a small file whole, in the caller's place among the store's operations. `Ok(None)` where it turned out to
+    /// be another version meanwhile.
     ///
     /// # Errors
-    /// The store's; no room or no place among the reads within `patience`.
+    /// The store's; no room within `patience`.
     pub(crate) async fn load_whole(
         &self,
         file: &Arc<StoreFd>,
         version: &Version,
         patience: Duration,
+        slot: &Slot,
     ) -> Result<Option<LoadedWhole>, FillError> {
         let length = usize::try_from(version.size).expect("a small file fits memory");
-        let room = async {
-            let reservation = self.index.reserve(object::whole_bytes(length)).await;
-            (reservation, self.store.read_slot().await)
-        };
-        let room = tokio::time::timeout(patience, room).await;
-        let (reservation, _slot) = room.map_err(|_| FillError::Timeout)?;
+        let room = self.index.reserve(object::whole_bytes(length));
+        let reservation = tokio::time::timeout(patience, room).await.map_err(|_| FillError::Timeout)?;
+        slot.begin();
         let (read, buffer) = read(file, AlignedBuffer::zeroed(length), 0, length).await;
         let after = statx(Arc::clone(file)).await;
         match self.store.judge(version, length, &read, &after) {

@@ -236,7 +236,7 @@ impl Connection {
         object.mark_used();
         let window = object.window_at(start);
         let left = until.saturating_duration_since(Instant::now());
-        let begun = self.worker.cache.window(object, window, left).await;
+        let begun = self.worker.cache.window(object, window, file.requester, left).await;
         begun.map(|(_, was_there)| was_there).inspect_err(|error| file.entry.blame(*error))
     }
 
@@ -286,6 +286,7 @@ impl Connection {
         let source = Source {
             cache: &self.worker.cache,
             storage_timeout: self.worker.limits.storage_timeout,
+            requester: file.requester,
             first_was_there,
         };
         let sent = sender.send_windows(object, range, &source).await;

@@ -21,7 +21,7 @@ use crate::drain::{Phase, drain};
 use crate::listen::listeners;
 use crate::metrics::{self, WorkerMetrics};
 use crate::resolve::{File, Files, FilesConfig, Resolver};
-use crate::store::{CHECK_SLOTS, Store};
+use crate::store::{Store, StoreRules};
 use crate::uring;
 use crate::worker::Worker;
 
@@ -53,17 +53,16 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let (connections_max, windowed_max) = share_out_descriptors(config.limits.connections)?;
     let (closer, closing) = mpsc::unbounded_channel();
     let (threads, limits) = (config.threads, config.limits);
-    // Reads under way hold room in the cache; stuck ones must not empty it.
+    // Operations under way hold room in the cache, and as many stuck ones may: they must not empty it.
     let windows = usize::try_from(config.cache_size / config.window_bytes).unwrap_or(usize::MAX);
-    let reads_max = limits.storage_concurrency.min(windows / 4);
-    let store = Store::new(
-        &config.root,
-        config.path_template.clone(),
-        config.follow_symlinks,
-        reads_max,
-        limits.storage_timeout,
-        closer,
-    );
+    let store_rules = StoreRules {
+        template: config.path_template.clone(),
+        follow_symlinks: config.follow_symlinks,
+        concurrency: limits.storage_concurrency.min(windows / 8),
+        patience: limits.storage_timeout,
+    };
+    let store_threads = store_rules.threads();
+    let store = Store::new(&config.root, store_rules, closer);
     let store = Arc::new(store.with_context(|| format!("cannot open `root` {}", config.root.display()))?);
     let cache = Cache::new(config.cache_size, config.window_bytes, Arc::clone(&store));
     let cache = Arc::new(cache.context("cannot set up the cache's memory")?);
@@ -75,7 +74,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         windowed_max,
         etag: config.etag,
     };
-    let files = Arc::new(Files::new(files_config, store, Arc::clone(&cache), forgotten));
+    let files = Arc::new(Files::new(files_config, Arc::clone(&store), Arc::clone(&cache), forgotten));
     let (phase, phases) = watch::channel(Phase::Serving);
     let admin_listener = bind(config.admin_listen, "admin_listen")?;
     let listeners = listeners(config.listen, threads)?;
@@ -85,13 +84,13 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     );
 
     let workers: Vec<_> = (0..threads).map(|_| Arc::new(WorkerMetrics::default())).collect();
-    let mut closing = Some(closing);
+    let mut for_all = Some(ForAll { closing, store: Arc::clone(&store) });
     for ((listener, forgetting), metrics) in listeners.into_iter().zip(forgetting).zip(&workers) {
         let parts = WorkerParts {
             id: config.id.clone(),
             limits,
             connections_max: connections_max.div_ceil(threads),
-            store_threads: u32::try_from(reads_max + CHECK_SLOTS).unwrap_or(u32::MAX),
+            store_threads,
             listener,
             key_file: Arc::clone(&key_file),
             cache: Arc::clone(&cache),
@@ -99,12 +98,12 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
             metrics: Arc::clone(metrics),
             phases: phases.clone(),
             forgetting,
-            closing: closing.take(),
+            for_all: for_all.take(),
         };
         thread::Builder::new().name("worker".to_owned()).spawn(move || run_worker(parts))?;
     }
 
-    let status = Arc::new(Status { phase: phases, workers, cache });
+    let status = Arc::new(Status { phase: phases, workers, cache, store });
     let router = admin::router(
         Arc::clone(&status) as _,
         exporter.clone(),
@@ -143,8 +142,15 @@ struct WorkerParts {
     metrics: Arc<WorkerMetrics>,
     phases: watch::Receiver<Phase>,
     forgetting: mpsc::UnboundedReceiver<Arc<File>>,
-    /// Descriptors to close; one worker does it for all.
-    closing: Option<mpsc::UnboundedReceiver<OwnedFd>>,
+    for_all: Option<ForAll>,
+}
+
+/// What one worker's ring does for all.
+struct ForAll {
+    /// Descriptors to close.
+    closing: mpsc::UnboundedReceiver<OwnedFd>,
+    /// To be watched.
+    store: Arc<Store>,
 }
 
 /// A worker's life, which ends with the process: a ring is never dropped with operations in flight.
@@ -169,8 +175,9 @@ fn run_worker(parts: WorkerParts) -> ! {
             parts.metrics,
             parts.phases,
         ));
-        if let Some(closing) = parts.closing {
-            tokio_uring::spawn(uring::close_all(closing));
+        if let Some(for_all) = parts.for_all {
+            tokio_uring::spawn(uring::close_all(for_all.closing));
+            tokio_uring::spawn(for_all.store.watch());
         }
         tokio_uring::spawn(Rc::clone(&worker).sweep());
         let forgetting_worker = Rc::clone(&worker);

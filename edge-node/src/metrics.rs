@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use sluice_shared::token::TokenError;
 
-use crate::cache::Usage;
+use crate::cache::{Cache, Usage};
+use crate::store::StoreHealth;
 
 /// A number that grows, or a level that also falls.
 #[derive(Debug, Default)]
@@ -84,10 +85,15 @@ pub(crate) struct Load {
     pub(crate) transfers: u64,
     pub(crate) cache_bytes: u64,
     pub(crate) cache_capacity_bytes: u64,
+    /// Operations in the store now, and those of them that are stuck.
+    pub(crate) storage_operations: u64,
+    pub(crate) storage_stuck: u64,
+    /// What is not cached had better be asked of another edge.
+    pub(crate) degraded: bool,
 }
 
 /// Adds up all workers and brings the exported metrics up to date.
-pub(crate) fn export(workers: &[Arc<WorkerMetrics>], cache: &crate::cache::Cache) {
+pub(crate) fn export(workers: &[Arc<WorkerMetrics>], cache: &Cache, store: StoreHealth) {
     let sum = |count: fn(&WorkerMetrics) -> &Counter| {
         workers.iter().map(|worker| count(worker).value()).sum::<u64>()
     };
@@ -108,23 +114,30 @@ pub(crate) fn export(workers: &[Arc<WorkerMetrics>], cache: &crate::cache::Cache
     counter!("sluice_edge_cache_fills_total").absolute(cache.counters.fills.value());
     counter!("sluice_edge_cache_fill_failures_total").absolute(cache.counters.fill_failures.value());
     counter!("sluice_edge_cache_evictions_total").absolute(usage.evictions);
-    let load = load(workers, usage);
+    let load = load(workers, usage, store);
     set_gauge("sluice_edge_connections", load.connections);
     set_gauge("sluice_edge_transfers", load.transfers);
     set_gauge("sluice_edge_cache_bytes", load.cache_bytes);
     set_gauge("sluice_edge_cache_capacity_bytes", load.cache_capacity_bytes);
+    set_gauge("sluice_edge_storage_operations", load.storage_operations);
+    set_gauge("sluice_edge_storage_stuck_operations", load.storage_stuck);
+    set_gauge("sluice_edge_storage_waiting_operations", store.waiting);
+    set_gauge("sluice_edge_degraded", u64::from(load.degraded));
 }
 
 fn set_gauge(name: &'static str, value: u64) {
     gauge!(name).set(value as f64);
 }
 
-pub(crate) fn load(workers: &[Arc<WorkerMetrics>], usage: Usage) -> Load {
+pub(crate) fn load(workers: &[Arc<WorkerMetrics>], usage: Usage, store: StoreHealth) -> Load {
     Load {
         connections: workers.iter().map(|worker| worker.connections.value()).sum(),
         transfers: workers.iter().map(|worker| worker.transfers.value()).sum(),
         cache_bytes: usage.held_bytes,
         cache_capacity_bytes: usage.capacity_bytes,
+        storage_operations: store.under_way,
+        storage_stuck: store.stuck,
+        degraded: store.is_degraded,
     }
 }
 
@@ -150,4 +163,8 @@ pub(crate) fn describe() {
     describe_gauge!("sluice_edge_transfers", "Bodies being sent now");
     describe_gauge!("sluice_edge_cache_bytes", "Bytes the cache holds now");
     describe_gauge!("sluice_edge_cache_capacity_bytes", "Bytes the cache may hold");
+    describe_gauge!("sluice_edge_storage_operations", "Operations in the store now");
+    describe_gauge!("sluice_edge_storage_stuck_operations", "Of those, the ones that are 2 s old or older");
+    describe_gauge!("sluice_edge_storage_waiting_operations", "Operations that wait for a place");
+    describe_gauge!("sluice_edge_degraded", "1 while the store does not answer");
 }

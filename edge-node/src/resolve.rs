@@ -28,6 +28,8 @@ pub(crate) struct OpenFile {
     pub(crate) entry: Rc<Entry>,
     /// The token's name to save as.
     pub(crate) save_as: Option<String>,
+    /// Whom its reads are charged to.
+    pub(crate) requester: u64,
 }
 
 /// One worker's view of one version of a file.
@@ -71,28 +73,34 @@ impl Resolver {
         until: Instant,
     ) -> Result<OpenFile, ResolveError> {
         let file_id = grant.file_id.as_str();
-        let entry = match self.ready(file_id, now) {
+        let requester = grant.requester;
+        let entry = match self.ready(file_id, requester, now) {
             Some(entry) => entry,
-            None => self.refresh(file_id, until).await?,
+            None => self.refresh(file_id, requester, until).await?,
         };
-        Ok(OpenFile { entry, save_as: grant.save_as.as_deref().map(str::to_owned) })
+        Ok(OpenFile { entry, save_as: grant.save_as.as_deref().map(str::to_owned), requester })
     }
 
     /// The entry, if it may be served as it is.
-    fn ready(&self, file_id: &str, now: Instant) -> Option<Rc<Entry>> {
+    fn ready(&self, file_id: &str, requester: u64, now: Instant) -> Option<Rc<Entry>> {
         let entry = Rc::clone(self.entries.borrow().get(file_id)?);
         let (now, config) = (self.files.ms_at(now), self.files.config());
         if !entry.file.is_servable(now, config) || entry.generation != entry.file.generation() {
             return None;
         }
         if entry.file.is_due(now, config) {
-            self.files.check(&entry.file);
+            self.files.check(&entry.file, requester);
         }
         Some(entry)
     }
 
     /// Confirms or opens the file, then makes the entry anew.
-    async fn refresh(&self, file_id: &str, until: Instant) -> Result<Rc<Entry>, ResolveError> {
+    async fn refresh(
+        &self,
+        file_id: &str,
+        requester: u64,
+        until: Instant,
+    ) -> Result<Rc<Entry>, ResolveError> {
         let file = self.files.file(file_id);
         loop {
             let (now, config) = (self.files.now_ms(), self.files.config());
@@ -101,7 +109,7 @@ impl Resolver {
             {
                 return Ok(self.insert(&file, object, generation));
             }
-            let mut check = self.files.check(&file);
+            let mut check = self.files.check(&file, requester);
             let left = until.saturating_duration_since(Instant::now());
             let patience = file.patience(now, config).unwrap_or(left).min(left);
             match tokio::time::timeout(patience, check.wait_for(Option::is_some)).await {

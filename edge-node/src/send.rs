@@ -9,7 +9,7 @@ use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use crate::cache::{Cache, Extent, FillError, Object};
+use crate::cache::{Cache, Extent, FillError, Object, Pin};
 use crate::limits::{Deadline, Late, Waiting};
 use crate::metrics::WorkerMetrics;
 use crate::uring::WindowFile;
@@ -44,6 +44,8 @@ pub(crate) struct Sender<'c> {
 pub(crate) struct Source<'c> {
     pub(crate) cache: &'c Arc<Cache>,
     pub(crate) storage_timeout: Duration,
+    /// Whom reads of the store are charged to.
+    pub(crate) requester: u64,
     /// The first window was there before this request.
     pub(crate) first_was_there: bool,
 }
@@ -111,17 +113,22 @@ impl Sender<'_> {
         // Windows that this transfer has had filled: for it they are misses, and no sign that they are wanted again.
         // One bit a window, in turn: fewer than 32 are ever ahead.
         let mut fetched = u32::from(!source.first_was_there) << (first % u32::BITS);
+        let mut ahead = ReadAhead::default();
         let mut counted = None;
         let mut offset = range.start;
         while offset < range.end {
             let window = object.window_at(offset);
-            for ahead in window + 1..=last.min(window + source.cache.read_ahead()) {
-                if source.cache.prefetch(object, ahead) {
-                    fetched |= 1 << (ahead % u32::BITS);
+            let is_late = !object.is_present(window);
+            let has_lead = object.is_present(last.min(window + ahead.depth));
+            let depth = ahead.next(is_late, has_lead, source.cache.read_ahead());
+            // The one that is waited for is asked for first.
+            for wanted in (window + u32::from(!is_late))..=last.min(window + depth) {
+                if source.cache.prefetch(object, wanted, source.requester) {
+                    fetched |= 1 << (wanted % u32::BITS);
                     counted.get_or_insert_with(|| source.cache.transfer());
                 }
             }
-            let (mut pin, was_there) = source.cache.window(object, window, source.storage_timeout).await?;
+            let (mut pin, was_there) = self.window(object, window, source).await?;
             let mine = 1 << (window % u32::BITS);
             if was_there && fetched & mine == 0 {
                 object.touch(Some(window));
@@ -137,7 +144,7 @@ impl Sender<'_> {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         drop(pin);
                         self.writable().await?;
-                        pin = source.cache.window(object, window, source.storage_timeout).await?.0;
+                        pin = self.window(object, window, source).await?.0;
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -148,6 +155,15 @@ impl Sender<'_> {
             }
         }
         Ok(())
+    }
+
+    async fn window<'o>(
+        &self,
+        object: &'o Arc<Object>,
+        window: u32,
+        source: &Source<'_>,
+    ) -> Result<(Pin<'o>, bool), FillError> {
+        source.cache.window(object, window, source.requester, source.storage_timeout).await
     }
 
     /// One `sendfile`, from `offset` up to `end` at most.
@@ -165,5 +181,41 @@ impl Sender<'_> {
 
     async fn writable(&self) -> Result<(), SendError> {
         Ok(self.deadline.bound(Waiting::Send, self.send_timeout, self.stream.writable()).await??)
+    }
+}
+
+/// How many windows a transfer has read ahead of it: more while it waits for the store, fewer while the store is ahead
+/// of the client.
+#[derive(Default)]
+struct ReadAhead {
+    depth: u32,
+}
+
+impl ReadAhead {
+    /// The depth at the next window. It is late if it is not there yet; there is a lead if all that was read ahead is.
+    fn next(&mut self, is_late: bool, has_lead: bool, most: u32) -> u32 {
+        self.depth = match (is_late, has_lead) {
+            (true, _) => self.depth * 2 + 1,
+            (false, true) => self.depth.saturating_sub(1),
+            (false, false) => self.depth,
+        };
+        self.depth = self.depth.clamp(1, most.max(1));
+        self.depth
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_ahead_follows_who_waits_for_whom() {
+        let mut ahead = ReadAhead::default();
+        let depths = [(false, true), (true, false), (true, false), (true, false), (false, false)]
+            .map(|(is_late, has_lead)| ahead.next(is_late, has_lead, 4));
+        assert_eq!(depths, [1, 3, 4, 4, 4], "it grows for a slow store");
+        let depths = [(); 5].map(|()| ahead.next(false, true, 4));
+        assert_eq!(depths, [3, 2, 1, 1, 1], "and shrinks for a slow client");
+        assert_eq!(ahead.next(true, false, 1), 1, "and is bounded by all transfers' share");
     }
 }

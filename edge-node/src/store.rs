@@ -1,4 +1,8 @@
-//! The store: the folder files come from, how they are opened, how many operations may be in it at a time.
+//! The store: the folder files come from, how they are opened, and what their reads are worth.
+
+mod health;
+mod path_template;
+mod slots;
 
 use std::io;
 use std::path::Path;
@@ -6,40 +10,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sluice_shared::file_id::FileId;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use health::Health;
+pub(crate) use health::StoreHealth;
+pub(crate) use path_template::PathTemplate;
+pub(crate) use slots::{Purpose, Slot, Ticket};
+use slots::{SlotRules, Slots};
 
-use crate::uring::{Closer, FileStat, OpenRules, Root, StoreFd, Version, open, statx};
+use crate::uring::{CLOSES_MAX, Closer, FileStat, OpenRules, Root, StoreFd, Version, open, statx};
 
-/// Operations kept for opening and revalidating, whatever reads are stuck.
-pub(crate) const CHECK_SLOTS: usize = 64;
-
-/// Where a file id lies beneath the root: `{file_id}`, `{file_id}.pdf`, `files/{file_id}`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PathTemplate {
-    before: String,
-    after: String,
-}
-
-/// A template that is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must contain {{file_id}} exactly once and lead to a path beneath the root")]
-pub(crate) struct TemplateError;
-
-impl PathTemplate {
-    pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
-        let (before, after) = text.split_once("{file_id}").ok_or(TemplateError)?;
-        let example = format!("{before}x{after}");
-        if after.contains("{file_id}") || FileId::parse(example.as_str()).is_err() {
-            return Err(TemplateError);
-        }
-        Ok(Self { before: before.to_owned(), after: after.to_owned() })
-    }
-
-    pub(crate) fn path(&self, file_id: &str) -> String {
-        [&self.before, file_id, &self.after].concat()
-    }
-}
+/// Operations kept for confirming files that are cached, whatever else is under way.
+const CHECK_SLOTS: usize = 64;
+/// Operations one file may have under way: enough to keep a fast store busy with one download.
+const SLOTS_PER_FILE: usize = 4;
 
 pub(crate) struct Store {
     root: Root,
@@ -50,8 +32,31 @@ pub(crate) struct Store {
     direct: AtomicBool,
     closer: Closer,
     patience: Duration,
-    reads: Semaphore,
-    checks: Semaphore,
+    /// For what is not cached.
+    fetches: Arc<Slots>,
+    /// For what is.
+    checks: Arc<Slots>,
+    health: Health,
+}
+
+/// How files are found, and what is asked of their store at a time.
+#[derive(Debug, Clone)]
+pub(crate) struct StoreRules {
+    pub(crate) template: PathTemplate,
+    pub(crate) follow_symlinks: bool,
+    /// Operations at a time, for what is not cached; and as many stuck ones again.
+    pub(crate) concurrency: usize,
+    /// How long anything is waited for.
+    pub(crate) patience: Duration,
+}
+
+impl StoreRules {
+    /// Threads that the kernel may need for one worker: each operation can block one.
+    pub(crate) fn threads(&self) -> u32 {
+        // Stuck ones again, the root's, and those that close.
+        let most = 2 * (self.concurrency + CHECK_SLOTS) + 1 + CLOSES_MAX;
+        u32::try_from(most).unwrap_or(u32::MAX)
+    }
 }
 
 /// What a read and the attributes after it say together.
@@ -70,23 +75,22 @@ impl Store {
     ///
     /// # Errors
     /// It is not there, not a folder, or not ours to enter.
-    pub(crate) fn new(
-        root: &Path,
-        template: PathTemplate,
-        follow_symlinks: bool,
-        concurrency: usize,
-        patience: Duration,
-        closer: Closer,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(root: &Path, rules: StoreRules, closer: Closer) -> io::Result<Self> {
+        let total = rules.concurrency;
+        let (per_file, per_requester) =
+            (SLOTS_PER_FILE.min(total), (total / 4).max(SLOTS_PER_FILE).min(total));
+        // A file is confirmed once at a time, for everybody.
+        let checks = SlotRules { total: CHECK_SLOTS, per_file: CHECK_SLOTS, per_requester: CHECK_SLOTS };
         Ok(Self {
             root: Root::open(root)?,
-            template,
-            follow_symlinks,
+            template: rules.template,
+            follow_symlinks: rules.follow_symlinks,
             direct: AtomicBool::new(true),
             closer,
-            patience,
-            reads: Semaphore::new(concurrency),
-            checks: Semaphore::new(CHECK_SLOTS),
+            patience: rules.patience,
+            fetches: Slots::new(SlotRules { total, per_file, per_requester }),
+            checks: Slots::new(checks),
+            health: Health::default(),
         })
     }
 
@@ -120,14 +124,14 @@ impl Store {
         self.patience
     }
 
-    /// A place among the reads; waits for one.
-    pub(crate) async fn read_slot(&self) -> SemaphorePermit<'_> {
-        self.reads.acquire().await.expect("never closed")
+    /// A place for fetching what is not cached, or a turn to get one.
+    pub(crate) fn ask_to_fetch(&self, purpose: Purpose) -> Slot {
+        self.fetches.ask(purpose)
     }
 
-    /// A place among the checks; waits for one.
-    pub(crate) async fn check_slot(&self) -> SemaphorePermit<'_> {
-        self.checks.acquire().await.expect("never closed")
+    /// A place for confirming what is cached, or a turn to get one.
+    pub(crate) fn ask_to_check(&self, purpose: Purpose) -> Slot {
+        self.checks.ask(purpose)
     }
 
     /// Whether what was read is `version`'s: all of it came, and the version is still the same afterwards.
@@ -152,22 +156,6 @@ impl Store {
                 }
                 errno => Verdict::Failed(errno.unwrap_or(libc::EIO)),
             },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn templates_name_the_file_once_beneath_the_root() {
-        let template = PathTemplate::parse("files/{file_id}.pdf").unwrap();
-        assert_eq!(template.path("a/b"), "files/a/b.pdf");
-        for text in
-            ["", "x", "{file_id}{file_id}", "/{file_id}", "../{file_id}", "{file_id}/..", "a//{file_id}"]
-        {
-            assert_eq!(PathTemplate::parse(text), Err(TemplateError), "{text}");
         }
     }
 }

@@ -21,11 +21,11 @@ use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, Probe, cqueue, opcode};
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
-pub(crate) use close::{Closer, StoreFd, close_all};
+pub(crate) use close::{CLOSES_MAX, Closer, StoreFd, close_all};
 pub(crate) use mapping::WindowFile;
 pub(crate) use open::{OpenRules, Root, open};
 pub(crate) use read::{AlignedBuffer, ReadTarget, read};
-pub(crate) use statx::{FileKind, FileStat, Version, statx};
+pub(crate) use statx::{FileKind, FileStat, Version, statx, statx_root};
 
 /// Submission queue entries of a worker's ring: one, so that every push submits the one before, see [`submit`].
 const SUBMISSION_ENTRIES: u32 = 1;

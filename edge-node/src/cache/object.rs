@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use super::body::Body;
-use super::fill::FillWatch;
+use super::fill::Fill;
 use super::index::Index;
 use super::window::{Frequency, Window};
 use tokio::sync::OwnedSemaphorePermit;
@@ -50,7 +50,7 @@ pub(super) struct Windowed {
     size: u64,
     /// Made as they are first used: a file may be far larger than what is ever read of it.
     chunks: Box<[OnceLock<Box<WindowChunk>>]>,
-    fills: Mutex<HashMap<u32, FillWatch>>,
+    fills: Mutex<HashMap<u32, Fill>>,
 }
 
 /// Windows are made so many at a time.
@@ -59,12 +59,28 @@ const CHUNK_WINDOWS: usize = 512;
 type WindowChunk = [Window; CHUNK_WINDOWS];
 
 /// A window that is present and stays so until this is dropped.
-pub(crate) struct Pin {
+pub(crate) struct Pin<'o>(&'o Window);
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        self.0.unpin();
+    }
+}
+
+/// The pin that a window is published with, for those who wait for its fill.
+pub(super) struct FillPin {
     object: Arc<Object>,
     window: u32,
 }
 
-impl Drop for Pin {
+impl FillPin {
+    /// Wraps a pin that was taken already.
+    pub(super) fn new(object: &Arc<Object>, window: u32) -> Self {
+        Self { object: Arc::clone(object), window }
+    }
+}
+
+impl Drop for FillPin {
     fn drop(&mut self) {
         self.object.windowed().window(self.window).unpin();
     }
@@ -141,14 +157,14 @@ impl Object {
         self.frequency(window).touch();
     }
 
-    /// Pins a window that is present.
-    pub(crate) fn pin(self: &Arc<Self>, window: u32) -> Option<Pin> {
-        self.windowed().window(window).pin().then(|| self.take_pin(window))
+    pub(crate) fn is_present(&self, window: u32) -> bool {
+        self.windowed().window(window).is_present()
     }
 
-    /// Wraps a pin that was taken already.
-    pub(super) fn take_pin(self: &Arc<Self>, window: u32) -> Pin {
-        Pin { object: Arc::clone(self), window }
+    /// Pins a window that is present.
+    pub(crate) fn pin(&self, window: u32) -> Option<Pin<'_>> {
+        let window = self.windowed().window(window);
+        window.pin().then_some(Pin(window))
     }
 
     pub(super) fn windowed(&self) -> &Windowed {
@@ -181,6 +197,11 @@ impl Object {
 
     pub(crate) fn is_superseded(&self) -> bool {
         self.superseded.load(Ordering::Relaxed)
+    }
+
+    /// Names the file, whatever its version.
+    pub(super) fn file_hash(&self) -> u64 {
+        self.origin.fingerprint
     }
 
     pub(super) fn fingerprint(&self, window: Option<u32>) -> u64 {
@@ -230,7 +251,7 @@ impl Windowed {
         &chunk[window as usize % CHUNK_WINDOWS]
     }
 
-    pub(super) fn fills(&self) -> MutexGuard<'_, HashMap<u32, FillWatch>> {
+    pub(super) fn fills(&self) -> MutexGuard<'_, HashMap<u32, Fill>> {
         self.fills.lock().expect("nothing panics under this lock")
     }
 

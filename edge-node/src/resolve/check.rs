@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::file::File;
 use super::files::Files;
 use crate::cache::{FillError, Object, OnEvicted, WHOLE_BYTES_MAX};
+use crate::store::Slot;
 use crate::uring::FileKind;
 
 /// The largest file that is served: what the tables of its windows are made for.
@@ -64,15 +65,17 @@ impl From<io::Error> for ResolveError {
 }
 
 /// Finds the file's version now: the object already known if it is still the one, else a new one.
-pub(super) async fn run_check(files: &Arc<Files>, file: &Arc<File>) -> Result<Arc<Object>, ResolveError> {
+pub(super) async fn run_check(
+    files: &Arc<Files>,
+    file: &Arc<File>,
+    slot: &mut Slot,
+) -> Result<Arc<Object>, ResolveError> {
     let patience = files.config().storage_timeout;
+    // Whoever asked is gone by then; asking on behalf of nobody would only lengthen the queue.
+    let granted = tokio::time::timeout(patience, slot.granted()).await;
+    granted.map_err(|_| ResolveError::Timeout)?;
     for _ in 0..CHANGES_MAX {
-        let (opened, stat) = {
-            // Whoever asked is gone by then; asking on behalf of nobody would only lengthen the queue.
-            let slot = tokio::time::timeout(patience, files.store.check_slot()).await;
-            let _slot = slot.map_err(|_| ResolveError::Timeout)?;
-            files.store.open(&file.path).await?
-        };
+        let (opened, stat) = files.store.open(&file.path).await?;
         let version = stat.version;
         if stat.kind != FileKind::Regular {
             return Err(ResolveError::NotRegular);
@@ -91,7 +94,7 @@ pub(super) async fn run_check(files: &Arc<Files>, file: &Arc<File>) -> Result<Ar
             let permit = files.permit_to_open().ok_or(ResolveError::Storage(libc::EMFILE))?;
             return Ok(files.cache.insert_windowed(version, file.fingerprint, opened, permit, on_evicted)?);
         }
-        if let Some(loaded) = files.cache.load_whole(&opened, &version, patience).await? {
+        if let Some(loaded) = files.cache.load_whole(&opened, &version, patience, slot).await? {
             return Ok(files.cache.insert_whole(version, file.fingerprint, loaded, on_evicted));
         }
     }

@@ -9,12 +9,19 @@ use tokio::sync::watch;
 use super::check::ResolveError;
 use super::files::FilesConfig;
 use crate::cache::Object;
+use crate::store::Ticket;
 
 /// How long a request waits for a revalidation that is late, where there is an older confirmed version to serve.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How a check ended, once it has.
 pub(super) type CheckWatch = watch::Receiver<Option<Result<Arc<Object>, ResolveError>>>;
+
+/// A check under way, or waiting for its place.
+pub(super) struct Check {
+    pub(super) watch: CheckWatch,
+    pub(super) ticket: Ticket,
+}
 
 /// One path of the store. Times are milliseconds on the process's clock; 0 is never.
 pub(crate) struct File {
@@ -33,7 +40,7 @@ pub(crate) struct File {
 #[derive(Default)]
 pub(super) struct State {
     current: Option<Arc<Object>>,
-    check: Option<CheckWatch>,
+    check: Option<Check>,
 }
 
 impl State {
@@ -123,14 +130,21 @@ impl File {
         }
     }
 
-    /// The check under way, or the place to announce a new one that begins now.
-    pub(super) fn join_check(&self, now: u64, begin: impl FnOnce() -> CheckWatch) -> CheckWatch {
+    /// The check under way, or a new one that begins now; `begin` is told whether there is a version to confirm.
+    pub(super) fn join_check(
+        &self,
+        now: u64,
+        requester: u64,
+        begin: impl FnOnce(bool) -> Check,
+    ) -> CheckWatch {
         let mut state = self.state();
         if let Some(check) = &state.check {
-            return check.clone();
+            check.ticket.join(requester);
+            return check.watch.clone();
         }
         self.check_began_ms.store(now, Ordering::Relaxed);
-        state.check.insert(begin()).clone()
+        let is_known = state.current.is_some();
+        state.check.insert(begin(is_known)).watch.clone()
     }
 
     /// Takes in what a check found.

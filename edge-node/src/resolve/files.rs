@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::check::run_check;
-use super::file::{CheckWatch, File, millis};
+use super::file::{Check, CheckWatch, File, millis};
 use crate::cache::{Cache, Object};
 use crate::config::EtagScheme;
-use crate::store::Store;
+use crate::store::{Purpose, Store};
 
 /// What decides how long a version is believed, and how many are kept.
 #[derive(Debug, Clone, Copy)]
@@ -88,17 +88,23 @@ impl Files {
         file
     }
 
-    /// Joins the check under way, or begins one on this worker's ring.
-    pub(super) fn check(self: &Arc<Self>, file: &Arc<File>) -> CheckWatch {
-        file.join_check(self.now_ms(), || {
-            let (done, check) = watch::channel(None);
+    /// Joins the check under way, or begins one on this worker's ring, on the requester's account. What is known
+    /// already is checked in places of its own, which nothing that is new can take.
+    pub(super) fn check(self: &Arc<Self>, file: &Arc<File>, requester: u64) -> CheckWatch {
+        file.join_check(self.now_ms(), requester, |is_known| {
+            let purpose = Purpose { file: file.fingerprint, requester };
+            let mut slot =
+                if is_known { self.store.ask_to_check(purpose) } else { self.store.ask_to_fetch(purpose) };
+            let ticket = slot.ticket();
+            let (done, watch) = watch::channel(None);
             let (files, file) = (Arc::clone(self), Arc::clone(file));
             tokio_uring::spawn(async move {
-                let found = run_check(&files, &file).await;
+                let found = run_check(&files, &file, &mut slot).await;
+                drop(slot);
                 files.conclude(&file, &found);
                 let _ = done.send(Some(found));
             });
-            check
+            Check { watch, ticket }
         })
     }
 

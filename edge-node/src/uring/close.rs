@@ -2,9 +2,10 @@
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 
 use io_uring::{opcode, types};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::submit;
 
@@ -41,12 +42,22 @@ impl Drop for StoreFd {
     }
 }
 
-/// Closes what is sent, for ever. Each CLOSE is on its own: a stuck one holds up none that follow.
+/// Closes under way at a time, each of which may hold a thread of the kernel's.
+pub(crate) const CLOSES_MAX: usize = 64;
+
+/// Closes what is sent, for ever. Each CLOSE is on its own: a stuck one holds up none that follow, before there are
+/// [`CLOSES_MAX`] of them.
 pub(crate) async fn close_all(mut descriptors: mpsc::UnboundedReceiver<OwnedFd>) {
+    let places = Arc::new(Semaphore::new(CLOSES_MAX));
     while let Some(fd) = descriptors.recv().await {
+        let place = Arc::clone(&places).acquire_owned().await;
         let entry = opcode::Close::new(types::Fd(fd.into_raw_fd())).build();
         // SAFETY: CLOSE takes no address; the descriptor was owned and is given up to it.
         let closing = unsafe { submit(entry, ()) };
-        tokio_uring::spawn(closing);
+        tokio_uring::spawn(async move {
+            // The descriptor is gone whatever CLOSE says.
+            let _ = closing.await;
+            drop(place);
+        });
     }
 }

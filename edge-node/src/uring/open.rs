@@ -23,6 +23,10 @@ impl Root {
             rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self(Arc::new(fd)))
     }
+
+    pub(super) fn raw(&self) -> types::Fd {
+        types::Fd(self.0.as_raw_fd())
+    }
 }
 
 /// How files are opened.
@@ -49,8 +53,7 @@ pub(crate) async fn open(root: Root, path: &str, rules: OpenRules, closer: Close
     let how = types::OpenHow::new().flags(u64::from(flags.cast_unsigned())).resolve(resolve);
     let owned = Stable::new((path, how, root));
     let parts = owned.get();
-    let entry =
-        opcode::OpenAt2::new(types::Fd(parts.2.0.as_raw_fd()), parts.0.as_ptr(), &raw const parts.1).build();
+    let entry = opcode::OpenAt2::new(parts.2.raw(), parts.0.as_ptr(), &raw const parts.1).build();
     // SAFETY: path and `how` stay where they are in `owned`, which also keeps the root open.
     let opening = unsafe { submit(entry, owned) };
     // In a task of its own: were this future dropped, the descriptor would still be received, and closed.

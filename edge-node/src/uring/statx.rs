@@ -6,9 +6,9 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use io_uring::opcode;
+use io_uring::{opcode, types};
 
-use super::{Stable, StoreFd, submit};
+use super::{Root, Stable, StoreFd, submit};
 
 /// Which bytes a path stands for. Two equal versions are the same bytes, but for a writer that rewrites in place
 /// within one tick of the file's clock.
@@ -49,18 +49,7 @@ pub(crate) struct FileStat {
 /// # Errors
 /// The kernel's: `ESTALE` where an NFS server no longer knows the file, `EIO`.
 pub(crate) async fn statx(file: Arc<StoreFd>) -> io::Result<FileStat> {
-    let owned = (Stable::new(MaybeUninit::<libc::statx>::zeroed()), file);
-    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_FORCE_SYNC;
-    let entry = opcode::Statx::new(owned.1.raw(), c"".as_ptr(), owned.0.address().cast())
-        .flags(flags)
-        .mask(libc::STATX_BASIC_STATS)
-        .build();
-    // SAFETY: the buffer stays where it is in `owned`, which also keeps the file open; the path is static.
-    let asking = unsafe { submit(entry, owned) };
-    let (result, owned) = asking.await;
-    result?;
-    // SAFETY: all-zero bytes are a `statx`, and the kernel has written over them.
-    let stat = unsafe { owned.0.get().assume_init_ref() };
+    let stat = ask(file.raw(), file).await?;
     let kind = match u32::from(stat.stx_mode) & libc::S_IFMT {
         libc::S_IFREG => FileKind::Regular,
         _ => FileKind::Other,
@@ -73,4 +62,28 @@ pub(crate) async fn statx(file: Arc<StoreFd>) -> io::Result<FileStat> {
         changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
     };
     Ok(FileStat { kind, version })
+}
+
+/// Asks the store for its root's attributes, to see whether it answers.
+///
+/// # Errors
+/// The kernel's.
+pub(crate) async fn statx_root(root: &Root) -> io::Result<()> {
+    ask(root.raw(), root.clone()).await.map(drop)
+}
+
+/// `open` keeps the descriptor open.
+async fn ask<F: Unpin + 'static>(fd: types::Fd, open: F) -> io::Result<libc::statx> {
+    let owned = (Stable::new(MaybeUninit::<libc::statx>::zeroed()), open);
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_FORCE_SYNC;
+    let entry = opcode::Statx::new(fd, c"".as_ptr(), owned.0.address().cast())
+        .flags(flags)
+        .mask(libc::STATX_BASIC_STATS)
+        .build();
+    // SAFETY: the buffer stays where it is in `owned`, which also keeps the file open; the path is static.
+    let asking = unsafe { submit(entry, owned) };
+    let (result, owned) = asking.await;
+    result?;
+    // SAFETY: all-zero bytes are a `statx`, and the kernel has written over them.
+    Ok(unsafe { owned.0.get().assume_init() })
 }

@@ -1,0 +1,106 @@
+//! Whether the store answers: operations that are stuck in it, and a question to its root once a second.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Store;
+use super::slots::SlotUse;
+use crate::uring::statx_root;
+
+/// How often slots are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// An answer from the root that takes longer is none.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// What was last seen.
+#[derive(Default)]
+pub(super) struct Health {
+    root_is_silent: AtomicBool,
+    stuck: AtomicU64,
+    under_way: AtomicU64,
+    waiting: AtomicU64,
+    is_degraded: AtomicBool,
+}
+
+/// The store's operations now, and what they say of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct StoreHealth {
+    pub(crate) under_way: u64,
+    /// 2 s old or older.
+    pub(crate) stuck: u64,
+    pub(crate) waiting: u64,
+    /// Half the slots are stuck, or the root does not answer: what is not cached had better be asked of another edge.
+    pub(crate) is_degraded: bool,
+}
+
+impl Store {
+    pub(crate) fn health(&self) -> StoreHealth {
+        let health = &self.health;
+        StoreHealth {
+            under_way: health.under_way.load(Ordering::Relaxed),
+            stuck: health.stuck.load(Ordering::Relaxed),
+            waiting: health.waiting.load(Ordering::Relaxed),
+            is_degraded: health.is_degraded.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Watches the store, for ever; on one worker's ring.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        tokio_uring::spawn(Arc::clone(&self).ask_root());
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        loop {
+            ticks.tick().await;
+            self.look(Instant::now());
+        }
+    }
+
+    fn look(&self, now: Instant) {
+        let mut stuck_of_slots = (0, 0);
+        let mut sum = SlotUse::default();
+        for slots in [&self.fetches, &self.checks] {
+            slots.look(now);
+            let usage = slots.usage(now);
+            stuck_of_slots = (stuck_of_slots.0 + usage.stuck, stuck_of_slots.1 + slots.rules().total);
+            sum.under_way += usage.under_way;
+            sum.waiting += usage.waiting;
+        }
+        let (stuck, slots) = stuck_of_slots;
+        let health = &self.health;
+        health.stuck.store(stuck as u64, Ordering::Relaxed);
+        health.under_way.store(sum.under_way as u64, Ordering::Relaxed);
+        health.waiting.store(sum.waiting as u64, Ordering::Relaxed);
+        let is_degraded = stuck * 2 >= slots || health.root_is_silent.load(Ordering::Relaxed);
+        if health.is_degraded.swap(is_degraded, Ordering::Relaxed) != is_degraded {
+            if is_degraded {
+                tracing::warn!(
+                    stuck,
+                    slots,
+                    "the store does not answer: degraded; what is cached is served on"
+                );
+            } else {
+                tracing::info!("the store answers again");
+            }
+        }
+    }
+
+    /// Asks the root's attributes once a second, one question at a time.
+    async fn ask_root(self: Arc<Self>) {
+        let silent = &self.health.root_is_silent;
+        let mut ticks = tokio::time::interval(ASK_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let mut asking = std::pin::pin!(statx_root(&self.root));
+            let answer = match tokio::time::timeout(ANSWER_WITHIN, asking.as_mut()).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    silent.store(true, Ordering::Relaxed);
+                    asking.await
+                }
+            };
+            silent.store(answer.is_err(), Ordering::Relaxed);
+        }
+    }
+}

@@ -194,9 +194,13 @@ impl Membership {
     async fn rebuild(&self, ring: Ring) -> Ring {
         let (live, all_judged) = {
             let board = self.board();
-            let is_up = |watched: &&Watched| watched.health.state() == State::Up;
-            let live = board.values().filter(is_up);
-            let live: Vec<_> = live.map(|watched| Arc::clone(&watched.edge)).collect();
+            let in_state = |state| {
+                let edges = board.values().filter(move |watched| watched.health.state() == state);
+                edges.map(|watched| Arc::clone(&watched.edge)).collect::<Vec<_>>()
+            };
+            // Where the store is gone for all of them, what they have cached is still there to be had.
+            let up = in_state(State::Up);
+            let live = if up.is_empty() { in_state(State::Degraded) } else { up };
             let judged = |watched: &Watched| watched.health.state() != State::Unknown;
             (live, board.values().all(judged))
         };

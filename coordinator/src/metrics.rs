@@ -106,6 +106,7 @@ impl CallMetrics {
 pub(crate) struct MembershipMetrics {
     good: Counter,
     draining: Counter,
+    degraded: Counter,
     miss: Counter,
     probe: Histogram,
     build: Histogram,
@@ -117,6 +118,7 @@ impl MembershipMetrics {
         Self {
             good: probes("good"),
             draining: probes("draining"),
+            degraded: probes("degraded"),
             miss: probes("miss"),
             probe: histogram!(PROBE_DURATION),
             build: histogram!(RING_BUILD_DURATION),
@@ -127,6 +129,7 @@ impl MembershipMetrics {
         let counter = match answer {
             Answer::Good => &self.good,
             Answer::Draining => &self.draining,
+            Answer::Degraded => &self.degraded,
             Answer::Miss => &self.miss,
         };
         counter.increment(1);

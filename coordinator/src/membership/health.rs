@@ -15,11 +15,13 @@ pub(crate) enum Answer {
     Good,
     /// The edge says itself that it must not get requests.
     Draining,
+    /// The edge says that its storage does not answer: it serves what it has cached.
+    Degraded,
     /// No answer in time, or none that an edge gives.
     Miss,
 }
 
-/// Whether an edge gets requests: only where it is `Up`.
+/// Whether an edge gets requests: where it is `Up`, or `Degraded` while no edge is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
@@ -28,10 +30,11 @@ pub(crate) enum State {
     Up,
     Down,
     Draining,
+    Degraded,
 }
 
 impl State {
-    pub(crate) const ALL: [Self; 4] = [Self::Unknown, Self::Up, Self::Down, Self::Draining];
+    pub(crate) const ALL: [Self; 5] = [Self::Unknown, Self::Up, Self::Down, Self::Draining, Self::Degraded];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -39,6 +42,7 @@ impl State {
             Self::Up => "up",
             Self::Down => "down",
             Self::Draining => "draining",
+            Self::Degraded => "degraded",
         }
     }
 }
@@ -77,11 +81,12 @@ impl Health {
     pub(crate) fn observe(&mut self, answer: Answer, now: SystemTime) -> Option<State> {
         (self.goods, self.misses) = match answer {
             Answer::Good => (self.goods.saturating_add(1), 0),
-            Answer::Draining => (0, 0),
+            Answer::Draining | Answer::Degraded => (0, 0),
             Answer::Miss => (0, self.misses.saturating_add(1)),
         };
         let next = match (self.state, answer) {
             (_, Answer::Draining) => State::Draining,
+            (_, Answer::Degraded) => State::Degraded,
             (_, Answer::Good) if !self.heard || self.goods >= GOODS_TO_RETURN => State::Up,
             (State::Unknown, Answer::Miss) => State::Down,
             (_, Answer::Miss) if self.misses >= MISSES_TO_LEAVE => State::Down,
@@ -102,20 +107,22 @@ mod tests {
 
     use super::*;
 
-    /// The states after each answer of a text of `g`ood, `d`raining and `m`iss, as their first letters.
+    /// The states after each answer of a text of `g`ood, `d`raining, `s`tuck and `m`iss, as their first letters; `s`
+    /// for degraded.
     fn walk(answers: &str) -> String {
         let mut health = Health::new(UNIX_EPOCH);
         let step = |letter| {
             let answer = match letter {
                 'g' => Answer::Good,
                 'd' => Answer::Draining,
+                's' => Answer::Degraded,
                 _ => Answer::Miss,
             };
             let before = health.state();
             let ended = health.observe(answer, UNIX_EPOCH);
             assert_eq!(ended.is_some(), before != health.state());
             assert_eq!(ended.unwrap_or(before), before);
-            &health.state().name()[..1]
+            if health.state() == State::Degraded { "s" } else { &health.state().name()[..1] }
         };
         answers.chars().map(step).collect()
     }
@@ -139,6 +146,9 @@ mod tests {
             ("dg", "dd"),
             ("dgg", "ddu"),
             ("gmmd", "uuud"),
+            // So is one whose storage hangs.
+            ("gsgg", "ussu"),
+            ("sd", "sd"),
         ];
         for (answers, states) in table {
             assert_eq!(walk(answers), states, "{answers}");

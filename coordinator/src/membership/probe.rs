@@ -54,19 +54,51 @@ impl Prober {
             }
         };
         let status = response.status();
-        // The status is the answer; the body is read so that the connection can be used again.
+        // Read also where it says nothing more, so that the connection can be used again.
         let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect();
-        let _ = timeout_at(deadline, body).await;
+        let body = timeout_at(deadline, body).await.ok().and_then(Result::ok);
+        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         match status {
             StatusCode::OK => Answer::Good,
+            StatusCode::SERVICE_UNAVAILABLE if is_only_degraded(&body) => Answer::Degraded,
             StatusCode::SERVICE_UNAVAILABLE => Answer::Draining,
             _ => Answer::Miss,
         }
     }
 }
 
+/// Whether an edge that is not ready gives its storage as the one reason.
+fn is_only_degraded(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Unready<'b> {
+        #[serde(borrow)]
+        reasons: Vec<std::borrow::Cow<'b, str>>,
+    }
+    serde_json::from_slice(body).is_ok_and(|unready: Unready<'_>| unready.reasons == ["degraded"])
+}
+
 /// Where an edge says whether it should get requests.
 pub(crate) fn question(admin_url: &BaseUrl) -> Uri {
     let text = format!("{admin_url}/readyz");
     text.parse().expect("a base URL and a plain path are a URI")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_storage_as_the_only_reason_is_degraded() {
+        let table = [
+            (r#"{"ready":false,"reasons":["degraded"]}"#, true),
+            (r#"{"ready":false,"reasons":["degraded","draining"]}"#, false),
+            (r#"{"ready":false,"reasons":["draining"]}"#, false),
+            (r#"{"ready":false,"reasons":[]}"#, false),
+            ("degraded", false),
+            ("", false),
+        ];
+        for (body, expected) in table {
+            assert_eq!(is_only_degraded(body.as_bytes()), expected, "{body}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Small files are kept whole ([`body`] says where), larger ones in windows of shared memory that `sendfile` sends from.
 //! It knows versions and bytes; it knows no paths, no HTTP and no sockets.
 
+mod backing;
 mod body;
 mod fill;
 mod index;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+pub(crate) use backing::Backing;
 use body::Arena;
 pub(crate) use body::{Body, Extent};
 pub(crate) use fill::FillError;
@@ -29,8 +31,6 @@ use crate::uring::{AlignedBuffer, StoreFd, Version, read, statx};
 
 /// Files up to this size are kept whole: they need neither windows nor descriptors of their own.
 pub(crate) const WHOLE_BYTES_MAX: u64 = 64 * 1024;
-/// The smallest cache: windows for a few transfers to move in.
-pub(crate) const CACHE_WINDOWS_MIN: u64 = 16;
 
 /// What the cache counts, for the metrics.
 #[derive(Default)]
@@ -42,7 +42,7 @@ pub(crate) struct CacheCounters {
 pub(crate) struct Cache {
     index: Arc<Index>,
     store: Arc<Store>,
-    window_bytes: u64,
+    backing: Backing,
     arena: Option<Arc<Arena>>,
     /// Windows are being sent to so many, on all workers.
     transfers: AtomicU64,
@@ -74,17 +74,16 @@ impl Drop for Transfer {
 }
 
 impl Cache {
-    /// `capacity` in bytes, at least [`CACHE_WINDOWS_MIN`] windows.
+    /// `capacity` in bytes, of what `backing` has.
     ///
     /// # Errors
     /// Out of descriptors.
-    pub(crate) fn new(capacity: u64, window_bytes: u64, store: Arc<Store>) -> io::Result<Self> {
-        // Windows are larger where huge pages may back shared memory; there small bodies stay out of it.
-        let arena = if window_bytes == 1 << 20 { Some(Arc::new(Arena::new()?)) } else { None };
+    pub(crate) fn new(capacity: u64, backing: Backing, store: Arc<Store>) -> io::Result<Self> {
+        let arena = if backing.may_be_shared() { Some(Arc::new(Arena::new()?)) } else { None };
         Ok(Self {
             index: Arc::new(Index::new(capacity)),
             store,
-            window_bytes,
+            backing,
             arena,
             transfers: AtomicU64::new(0),
             counters: CacheCounters::default(),
@@ -95,7 +94,7 @@ impl Cache {
     /// other's.
     pub(crate) fn read_ahead(&self) -> u32 {
         let transfers = self.transfers.load(Ordering::Relaxed).max(1);
-        let fair = self.index.capacity() / self.window_bytes / (2 * transfers);
+        let fair = self.index.capacity() / self.backing.window_bytes_max() / (2 * transfers);
         u32::try_from(fair.clamp(1, 4)).expect("at most 4")
     }
 
@@ -164,7 +163,8 @@ impl Cache {
         permit: OwnedSemaphorePermit,
         on_evicted: OnEvicted,
     ) -> io::Result<Arc<Object>> {
-        Object::windowed_from(self.origin(version, fingerprint, on_evicted), file, permit, self.window_bytes)
+        let memory = self.backing.make(version.size)?;
+        Ok(Object::windowed_from(self.origin(version, fingerprint, on_evicted), file, permit, memory))
     }
 
     fn origin(&self, version: Version, fingerprint: u64, on_evicted: OnEvicted) -> Origin {

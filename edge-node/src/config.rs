@@ -10,7 +10,6 @@ use sluice_shared::cluster::{EdgeId, Weight};
 use sluice_shared::config::{ConfigError, load, resolve};
 use sluice_shared::units::{BaseUrl, MemorySize, Span};
 
-use crate::cache::CACHE_WINDOWS_MIN;
 use crate::store::PathTemplate;
 
 /// How entity tags are made.
@@ -62,6 +61,7 @@ struct RawConfig {
 #[serde(default, deny_unknown_fields)]
 struct RawCache {
     size: Option<MemorySize>,
+    dir: Option<PathBuf>,
     revalidate: Option<Span>,
     stale_limit: Option<Span>,
 }
@@ -114,8 +114,8 @@ pub(crate) struct Config {
     pub(crate) key_path: PathBuf,
     /// Bytes.
     pub(crate) cache_size: u64,
-    /// Bytes: 1 MiB, or a whole huge page where shared memory may be backed by those.
-    pub(crate) window_bytes: u64,
+    /// On a tmpfs; else memfds are used.
+    pub(crate) cache_dir: Option<PathBuf>,
     pub(crate) revalidate: Duration,
     pub(crate) stale_limit: Duration,
     pub(crate) limits: Limits,
@@ -163,15 +163,7 @@ impl Config {
             let fault = format!("is no folder: {}; mount the store there, or name another", root.display());
             return Err(ConfigError::key(path, "root", fault));
         }
-        let window_bytes = window_bytes();
         let cache_size = raw.cache.size.unwrap_or(MemorySize::Percent(50)).of(available_memory());
-        if cache_size < CACHE_WINDOWS_MIN * window_bytes {
-            let fault = format!(
-                "comes to {cache_size} bytes; at least {} are needed",
-                CACHE_WINDOWS_MIN * window_bytes
-            );
-            return Err(ConfigError::key(path, "cache.size", fault));
-        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let span =
             |span: Option<Span>, default: u64| span.map_or(Duration::from_secs(default), |span| span.0);
@@ -193,7 +185,7 @@ impl Config {
             etag: raw.etag.unwrap_or(EtagScheme::InodeMtime),
             key_path: resolve(path, &raw.keys.path.ok_or_else(|| missing("keys.path"))?),
             cache_size,
-            window_bytes,
+            cache_dir: raw.cache.dir.map(|dir| resolve(path, &dir)),
             revalidate: span(raw.cache.revalidate, 1),
             stale_limit: span(raw.cache.stale_limit, 600),
             limits: Limits {
@@ -209,20 +201,6 @@ impl Config {
             log_filter: raw.log.filter.unwrap_or_else(|| "info".to_owned()),
         })
     }
-}
-
-/// The kernel's settings as they are at start; an edge has to be restarted after changing them. Punching part of a huge page zeroes it in place, bytes already given to sockets included: where the kernel may
-/// back shared memory with huge pages, a window is one whole, aligned.
-fn window_bytes() -> u64 {
-    const FOLDER: &str = "/sys/kernel/mm/transparent_hugepage";
-    let setting = |folder: &Path| fs::read_to_string(folder.join("shmem_enabled")).unwrap_or_default();
-    // `advise` needs an madvise that we never make; `inherit` follows the setting for all sizes.
-    let is_on =
-        |setting: String| ["[always]", "[within_size]", "[force]"].iter().any(|on| setting.contains(on));
-    // Each size has one of its own, since Linux 6.11.
-    let mut sizes = fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
-    let huge = is_on(setting(Path::new(FOLDER))) || sizes.any(|size| is_on(setting(&size)));
-    if huge { 2 << 20 } else { 1 << 20 }
 }
 
 /// The memory this process may use: its control group's limit, or the machine's.
@@ -281,7 +259,6 @@ mod tests {
             (FULL.replace("id = \"edge-1\"", ""), "`id` is missing"),
             (FULL.replace("root = \"/\"", ""), "`root` is missing"),
             (FULL.replace("root = \"/\"", "root = \"/nowhere\""), "`root` is no folder: /nowhere"),
-            (FULL.replace("64MiB", "1MiB"), "`cache.size` comes to 1048576 bytes"),
             (FULL.replace("64MiB", "lots"), "edge.toml:9:"),
             (FULL.replace("[cache]", "[cash]"), "edge.toml:8:"),
             (FULL.replace("127.0.0.1:9001", "9001"), "edge.toml:3:"),

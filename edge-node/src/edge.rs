@@ -15,7 +15,7 @@ use sluice_shared::{admin, telemetry};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Status, pages};
-use crate::cache::Cache;
+use crate::cache::{Backing, Cache};
 use crate::config::{Config, Limits};
 use crate::drain::{Phase, drain};
 use crate::listen::listeners;
@@ -35,6 +35,7 @@ const DESCRIPTORS_OTHER: usize = 256;
 pub fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     KeyFile::load(&config.key_path)?;
+    Backing::open(config.cache_dir.as_deref(), config.cache_size)?;
     uring::check()?;
     Ok(())
 }
@@ -54,7 +55,9 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let (closer, closing) = mpsc::unbounded_channel();
     let (threads, limits) = (config.threads, config.limits);
     // Operations under way hold room in the cache, and as many stuck ones may: they must not empty it.
-    let windows = usize::try_from(config.cache_size / config.window_bytes).unwrap_or(usize::MAX);
+    let backing = Backing::open(config.cache_dir.as_deref(), config.cache_size)?;
+    let window_bytes = backing.window_bytes_max();
+    let windows = usize::try_from(config.cache_size / window_bytes).unwrap_or(usize::MAX);
     let store_rules = StoreRules {
         template: config.path_template.clone(),
         follow_symlinks: config.follow_symlinks,
@@ -64,7 +67,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let store_threads = store_rules.threads();
     let store = Store::new(&config.root, store_rules, closer);
     let store = Arc::new(store.with_context(|| format!("cannot open `root` {}", config.root.display()))?);
-    let cache = Cache::new(config.cache_size, config.window_bytes, Arc::clone(&store));
+    let cache = Cache::new(config.cache_size, backing, Arc::clone(&store));
     let cache = Arc::new(cache.context("cannot set up the cache's memory")?);
     let (forgotten, forgetting): (Vec<_>, Vec<_>) = (0..threads).map(|_| mpsc::unbounded_channel()).unzip();
     let files_config = FilesConfig {
@@ -80,7 +83,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let listeners = listeners(config.listen, threads)?;
     tracing::info!(
         edge = %config.id, listen = %listeners[0].local_addr()?, admin_listen = %admin_listener.local_addr()?,
-        threads, cache_bytes = config.cache_size, window_bytes = config.window_bytes, "serving"
+        threads, cache_bytes = config.cache_size, window_bytes, "serving"
     );
 
     let workers: Vec<_> = (0..threads).map(|_| Arc::new(WorkerMetrics::default())).collect();

@@ -240,3 +240,17 @@ fn conditions_spare_what_the_client_has() {
         }
     }
 }
+
+#[test]
+fn a_cache_in_a_folder_serves_the_same_bytes_and_leaves_nothing_there() {
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let edge = Edge::start_with("", &format!("size = \"32MiB\"\ndir = \"{}\"", folder.path().display()));
+    for (seed, length) in [(1, 20_000), (2, 100_000), (3, 5 << 20)] {
+        let (name, body) = (format!("{length}.bin"), content(length, seed));
+        edge.file(&name, &body);
+        for _ in 0..2 {
+            assert!(edge.get(&name, "").body == body, "{length}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

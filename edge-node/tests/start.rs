@@ -63,6 +63,16 @@ fn a_missing_root_says_what_to_do() {
 }
 
 #[test]
+fn a_cache_folder_has_to_be_on_a_tmpfs_with_room() {
+    let with =
+        |line: &'static str| fault(move |_, config| config.replace("size = \"64MiB\"", line), &["--check"]);
+    let disk = with("size = \"64MiB\"\ndir = \".\"");
+    assert!(disk.contains("is on no tmpfs") && disk.contains("mount -t tmpfs"), "{disk}");
+    let small = with("size = \"900TiB\"\ndir = \"/dev/shm\"");
+    assert!(small.contains("mount it with a larger size="), "{small}");
+}
+
+#[test]
 fn key_files_are_judged_before_anything_is_served() {
     let missing = fault(
         |path, config| {

@@ -138,10 +138,12 @@ impl Cache {
         }
         let windowed = object.windowed();
         let reservation = self.index.reserve(windowed.held_bytes(window)).await;
-        let offset = u64::from(window) * windowed.window_bytes;
+        let offset = windowed.offset(window);
         let wanted = windowed.content_bytes(window);
-        let held = usize::try_from(windowed.held_bytes(window)).expect("a window fits memory");
-        let mapping = windowed.memory.map(offset, held).map_err(|error| storage_error(&error))?;
+        let mapping = windowed
+            .memory
+            .map(offset, windowed.mapped_bytes(window))
+            .map_err(|error| storage_error(&error))?;
         slot.begin();
         let (read, mapping) = read(&windowed.store, mapping, offset, wanted).await;
         drop(mapping);

@@ -1,10 +1,10 @@
 //! One version of one file, as far as it is cached: a small body whole, or the windows of a larger one.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use super::backing::Layout;
 use super::body::Body;
 use super::fill::Fill;
 use super::index::Index;
@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::uring::{StoreFd, Version, WindowFile};
 
-const PAGE_BYTES: u64 = 4096;
+const PAGE_BYTES: usize = 4096;
 
 pub(crate) struct Object {
     origin: Origin,
@@ -46,7 +46,7 @@ pub(super) struct Windowed {
     pub(super) store: Arc<StoreFd>,
     /// To hold two descriptors.
     _permit: OwnedSemaphorePermit,
-    pub(super) window_bytes: u64,
+    layout: Layout,
     size: u64,
     /// Made as they are first used: a file may be far larger than what is ever read of it.
     chunks: Box<[OnceLock<Box<WindowChunk>>]>,
@@ -109,20 +109,20 @@ impl Object {
         origin: Origin,
         store: Arc<StoreFd>,
         permit: OwnedSemaphorePermit,
-        window_bytes: u64,
-    ) -> io::Result<Arc<Self>> {
+        (memory, layout): (WindowFile, Layout),
+    ) -> Arc<Self> {
         let size = origin.version.size;
-        let count = size.div_ceil(window_bytes);
+        let count = size.div_ceil(layout.window_bytes);
         let windowed = Windowed {
-            memory: Arc::new(WindowFile::new(count * window_bytes)?),
+            memory: Arc::new(memory),
             store,
             _permit: permit,
-            window_bytes,
+            layout,
             size,
             chunks: (0..count.div_ceil(CHUNK_WINDOWS as u64)).map(|_| OnceLock::new()).collect(),
             fills: Mutex::default(),
         };
-        Ok(Self::new(origin, Content::Windowed(windowed)))
+        Self::new(origin, Content::Windowed(windowed))
     }
 
     pub(crate) fn version(&self) -> &Version {
@@ -143,12 +143,12 @@ impl Object {
     }
 
     pub(crate) fn window_bytes(&self) -> u64 {
-        self.windowed().window_bytes
+        self.windowed().layout.window_bytes
     }
 
     /// The window that holds a place of the file.
     pub(crate) fn window_at(&self, offset: u64) -> u32 {
-        let window = offset / self.windowed().window_bytes;
+        let window = offset / self.windowed().layout.window_bytes;
         u32::try_from(window).expect("4 PiB of windows are more than a file has")
     }
 
@@ -164,7 +164,8 @@ impl Object {
     /// Pins a window that is present.
     pub(crate) fn pin(&self, window: u32) -> Option<Pin<'_>> {
         let window = self.windowed().window(window);
-        window.pin().then_some(Pin(window))
+        // Lazily: a `Pin` that was never taken must not be dropped.
+        window.pin().then(|| Pin(window))
     }
 
     pub(super) fn windowed(&self) -> &Windowed {
@@ -257,13 +258,23 @@ impl Windowed {
 
     /// The file's bytes in one window: all but the last are full.
     pub(super) fn content_bytes(&self, window: u32) -> usize {
-        let rest = self.size - u64::from(window) * self.window_bytes;
-        usize::try_from(rest.min(self.window_bytes)).expect("a window fits memory")
+        let rest = self.size - self.offset(window);
+        usize::try_from(rest.min(self.layout.window_bytes)).expect("a window fits memory")
     }
 
-    /// The memory one window holds when it is filled: whole pages.
+    /// Where a window begins.
+    pub(super) fn offset(&self, window: u32) -> u64 {
+        u64::from(window) * self.layout.window_bytes
+    }
+
+    /// The memory a READ fills one window's content into: whole pages.
+    pub(super) fn mapped_bytes(&self, window: u32) -> usize {
+        self.content_bytes(window).next_multiple_of(PAGE_BYTES)
+    }
+
+    /// The memory one window holds when it is filled: its pages, or the huge page they may all be in.
     pub(super) fn held_bytes(&self, window: u32) -> u64 {
-        (self.content_bytes(window) as u64).next_multiple_of(PAGE_BYTES)
+        if self.layout.is_huge { self.layout.window_bytes } else { self.mapped_bytes(window) as u64 }
     }
 
     /// What the index counts of it: bytes, and units.
@@ -276,7 +287,7 @@ impl Windowed {
 
     /// Frees the memory of one window.
     pub(super) fn punch(&self, window: u32) {
-        let punched = self.memory.punch(u64::from(window) * self.window_bytes, self.window_bytes);
+        let punched = self.memory.punch(self.offset(window), self.layout.window_bytes);
         // Nothing can refuse a hole in our own memory; were it refused, the window must not be filled again.
         punched.expect("shared memory takes holes");
     }
@@ -301,5 +312,5 @@ impl Drop for Object {
 /// 700 to 900 bytes with one worker).
 pub(super) const fn whole_bytes(body: usize) -> u64 {
     // Whole pages, as shared memory has them.
-    (body as u64).next_multiple_of(PAGE_BYTES) + 1024
+    body.next_multiple_of(PAGE_BYTES) as u64 + 1024
 }

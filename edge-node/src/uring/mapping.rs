@@ -1,11 +1,11 @@
-//! A file's bytes in shared memory: a memfd, mapped window by window for as long as a READ fills it.
+//! A file's bytes in shared memory: a memfd or a file of a tmpfs, mapped window by window for as long as a READ fills it.
 
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{FallocateFlags, MemfdFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
 use super::ReadTarget;
@@ -21,6 +21,17 @@ impl WindowFile {
     /// Out of descriptors or memory.
     pub(crate) fn new(bytes: u64) -> io::Result<Self> {
         let memory = rustix::fs::memfd_create(c"sluice-window", MemfdFlags::CLOEXEC)?;
+        rustix::fs::ftruncate(&memory, bytes)?;
+        Ok(Self { memory })
+    }
+
+    /// As [`Self::new`], without a name in a folder on a tmpfs.
+    ///
+    /// # Errors
+    /// The folder's filesystem has no room, or no files without names.
+    pub(crate) fn new_in(folder: &OwnedFd, bytes: u64) -> io::Result<Self> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let memory = rustix::fs::openat(folder, c".", flags, Mode::RUSR | Mode::WUSR)?;
         rustix::fs::ftruncate(&memory, bytes)?;
         Ok(Self { memory })
     }

@@ -1,4 +1,4 @@
-//! Where windows' memory comes from: memfds, or files on a tmpfs that the operator mounted with huge pages; and how
+//! Where windows' memory comes from: memfds, or files on a tmpfs with huge pages, the operator's or our own; and how
 //! large windows are there.
 //!
 //! Punching part of a huge page zeroes it in place, bytes already given to sockets included. So wherever huge pages
@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
+};
 
 use crate::uring::WindowFile;
 
@@ -54,11 +58,15 @@ pub(super) struct Layout {
 
 impl Backing {
     /// Judges the folder, and the kernel's settings as they are now: an edge has to be restarted after changing them.
+    /// Without a folder, a tmpfs of the edge's own is tried, which takes a privilege (`CAP_SYS_ADMIN`).
     ///
     /// # Errors
     /// See [`BackingError`]; each names what to change.
     pub(crate) fn open(folder: Option<&Path>, capacity: u64) -> Result<Self, BackingError> {
-        let folder = folder.map(|path| Folder::open(path, capacity)).transpose()?;
+        let folder = match folder {
+            Some(path) => Some(Folder::open(path, capacity)?),
+            None => Folder::mount().ok(),
+        };
         let backing = Self { folder, memfds_are_huge: memfds_are_huge() };
         let wanted = WINDOWS_MIN * backing.window_bytes_max();
         if capacity < wanted {
@@ -114,6 +122,21 @@ impl Folder {
             .map_err(|error| BackingError::Folder(path.to_owned(), error))?;
         let device = rustix::fs::fstat(&fd).map_err(fault)?.st_dev;
         Ok(Self { fd, is_huge: is_mounted_huge(device) })
+    }
+
+    /// A tmpfs that is mounted nowhere, with huge pages and out of swap's reach; it goes with the process.
+    fn mount() -> io::Result<Self> {
+        let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (option, value) in [("huge", "always"), ("size", "0"), ("nr_inodes", "0"), ("mode", "0700")] {
+            fsconfig_set_string(&context, option, value)?;
+        }
+        // Linux 6.4.
+        let _ = fsconfig_set_flag(&context, "noswap");
+        fsconfig_create(&context)?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let fd = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+        WindowFile::new_in(&fd, WINDOW_BYTES)?;
+        Ok(Self { fd, is_huge: true })
     }
 }
 

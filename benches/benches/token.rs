@@ -1,7 +1,7 @@
 //! What a token costs: sealing it at the coordinator, opening it at the edge, and the same by josekit for scale.
 
 use std::hint::black_box;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use josekit::jwe::{Dir, JweHeader, deserialize_compact, serialize_compact};
@@ -14,7 +14,10 @@ const KEY: [u8; 32] = [7; 32];
 /// The claims that a coordinator fills in.
 fn claims(now: SystemTime) -> Claims<'static> {
     let file_id = FileId::parse("reports/2026/annual-report.pdf").expect("a plain path is a file id");
-    let date = NumericDate::from_system_time;
+    // Whole seconds, as a coordinator mints them.
+    let date = |time: SystemTime| {
+        NumericDate::from_secs(time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+    };
     Claims {
         user_id: Some("user-4711".into()),
         iat: Some(date(now)),

@@ -31,25 +31,20 @@ impl<'de> Deserialize<'de> for Text<'de> {
 /// Members an object may have beside those its reader knows.
 const UNKNOWN_MEMBERS_MAX: usize = 16;
 
-/// The names of members that the reader does not know, kept to notice repetitions; no heap.
+/// The names of members that the reader does not know, kept to notice repetitions. No heap while there are none.
 #[derive(Default)]
-pub(crate) struct UnknownNames<'a> {
-    names: [Option<Cow<'a, str>>; UNKNOWN_MEMBERS_MAX],
-}
+pub(crate) struct UnknownNames<'a>(Vec<Cow<'a, str>>);
 
 impl<'a> UnknownNames<'a> {
     pub(crate) fn insert<E: de::Error>(&mut self, name: Cow<'a, str>) -> Result<(), E> {
-        for place in &mut self.names {
-            match place {
-                Some(known) if *known == name => return Err(E::custom("repeated member")),
-                Some(_) => {}
-                None => {
-                    *place = Some(name);
-                    return Ok(());
-                }
-            }
+        if self.0.contains(&name) {
+            return Err(E::custom("repeated member"));
         }
-        Err(E::custom("too many unknown members"))
+        if self.0.len() == UNKNOWN_MEMBERS_MAX {
+            return Err(E::custom("too many unknown members"));
+        }
+        self.0.push(name);
+        Ok(())
     }
 }
 

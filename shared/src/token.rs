@@ -5,6 +5,7 @@
 
 mod claims;
 mod error;
+mod minted;
 mod open;
 mod seal;
 

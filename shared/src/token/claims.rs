@@ -138,6 +138,66 @@ pub(super) struct RawClaims<'a> {
     pub(super) rest: Claims<'a>,
 }
 
+/// Claims that are being read, member by member.
+pub(super) struct Draft<'a> {
+    file_id: Option<Cow<'a, str>>,
+    exp: Option<NumericDate>,
+    hop: Option<u8>,
+    head: Option<bool>,
+    /// Its `file_id`, `exp`, `hop` and `head` are put in at the end; until then they are never seen.
+    rest: Claims<'a>,
+}
+
+/// Where a member's value goes, and what it has to be.
+pub(super) enum Place<'d, 'a> {
+    Text(&'d mut Option<Cow<'a, str>>),
+    Date(&'d mut Option<NumericDate>),
+    Number(&'d mut Option<u64>),
+    Small(&'d mut Option<u8>),
+    Flag(&'d mut Option<bool>),
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new() -> Self {
+        let place_holder = FileId::parse("-").expect("a dash is a file id");
+        let rest = Claims::new(place_holder, NumericDate(0.0));
+        Self { file_id: None, exp: None, hop: None, head: None, rest }
+    }
+
+    /// The place of a member; `None` for a name that is no claim.
+    pub(super) fn place(&mut self, name: &str) -> Option<Place<'_, 'a>> {
+        Some(match name {
+            "file_id" => Place::Text(&mut self.file_id),
+            "exp" => Place::Date(&mut self.exp),
+            "user_id" => Place::Text(&mut self.rest.user_id),
+            "cid" => Place::Text(&mut self.rest.cid),
+            "iat" => Place::Date(&mut self.rest.iat),
+            "nbf" => Place::Date(&mut self.rest.nbf),
+            "jti" => Place::Text(&mut self.rest.jti),
+            "rid" => Place::Text(&mut self.rest.rid),
+            "iss" => Place::Text(&mut self.rest.iss),
+            "lnk" => Place::Text(&mut self.rest.lnk),
+            "lxp" => Place::Date(&mut self.rest.lxp),
+            "ip" => Place::Text(&mut self.rest.ip),
+            "fn" => Place::Text(&mut self.rest.r#fn),
+            "rate" => Place::Number(&mut self.rest.rate),
+            "edg" => Place::Text(&mut self.rest.edg),
+            "hop" => Place::Small(&mut self.hop),
+            "head" => Place::Flag(&mut self.head),
+            _ => return None,
+        })
+    }
+
+    /// # Errors
+    /// The name of a claim that is required and missing.
+    pub(super) fn finish(self) -> Result<RawClaims<'a>, &'static str> {
+        let Self { file_id, exp, hop, head, rest } = self;
+        let (file_id, exp) = (file_id.ok_or("file_id")?, exp.ok_or("exp")?);
+        let rest = Claims { exp, hop: hop.unwrap_or(0), head: head.unwrap_or(false), ..rest };
+        Ok(RawClaims { file_id, rest })
+    }
+}
+
 impl<'de> Deserialize<'de> for RawClaims<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(ClaimsVisitor)
@@ -155,38 +215,20 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
         let mut unknown = UnknownNames::default();
-        let (mut file_id, mut exp, mut hop, mut head) = (None, None, None, None);
-        // `file_id` and `exp` are put in at the end; until then the place holders are never seen.
-        let mut claims = Claims::new(FileId::parse("-").expect("a dash is a file id"), NumericDate(0.0));
+        let mut draft = Draft::new();
         while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
-            match &*name {
-                "file_id" => set_once(&mut file_id, map.next_value::<Text<'de>>()?.0)?,
-                "exp" => set_once(&mut exp, map.next_value()?)?,
-                "user_id" => set_once(&mut claims.user_id, map.next_value::<Text<'de>>()?.0)?,
-                "cid" => set_once(&mut claims.cid, map.next_value::<Text<'de>>()?.0)?,
-                "iat" => set_once(&mut claims.iat, map.next_value()?)?,
-                "nbf" => set_once(&mut claims.nbf, map.next_value()?)?,
-                "jti" => set_once(&mut claims.jti, map.next_value::<Text<'de>>()?.0)?,
-                "rid" => set_once(&mut claims.rid, map.next_value::<Text<'de>>()?.0)?,
-                "iss" => set_once(&mut claims.iss, map.next_value::<Text<'de>>()?.0)?,
-                "lnk" => set_once(&mut claims.lnk, map.next_value::<Text<'de>>()?.0)?,
-                "lxp" => set_once(&mut claims.lxp, map.next_value()?)?,
-                "ip" => set_once(&mut claims.ip, map.next_value::<Text<'de>>()?.0)?,
-                "fn" => set_once(&mut claims.r#fn, map.next_value::<Text<'de>>()?.0)?,
-                "rate" => set_once(&mut claims.rate, map.next_value()?)?,
-                "edg" => set_once(&mut claims.edg, map.next_value::<Text<'de>>()?.0)?,
-                "hop" => set_once(&mut hop, map.next_value()?)?,
-                "head" => set_once(&mut head, map.next_value()?)?,
-                _ => {
+            match draft.place(&name) {
+                Some(Place::Text(place)) => set_once(place, map.next_value::<Text<'de>>()?.0)?,
+                Some(Place::Date(place)) => set_once(place, map.next_value()?)?,
+                Some(Place::Number(place)) => set_once(place, map.next_value()?)?,
+                Some(Place::Small(place)) => set_once(place, map.next_value()?)?,
+                Some(Place::Flag(place)) => set_once(place, map.next_value()?)?,
+                None => {
                     unknown.insert(name)?;
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        claims.hop = hop.unwrap_or(0);
-        claims.head = head.unwrap_or(false);
-        claims.exp = exp.ok_or_else(|| de::Error::missing_field("exp"))?;
-        let file_id = file_id.ok_or_else(|| de::Error::missing_field("file_id"))?;
-        Ok(RawClaims { file_id, rest: claims })
+        draft.finish().map_err(de::Error::missing_field)
     }
 }

@@ -6,6 +6,7 @@ use josekit::jwe::{Dir, JweHeader, deserialize_compact, serialize_compact};
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::claims::RawClaims;
 use super::*;
 use crate::file_id::FileId;
 use crate::keys::{KeyId, KeyRing, KeyState, Secret, TokenKey};
@@ -221,6 +222,35 @@ proptest! {
         let token = serialize_compact(&text, &header, &Dir.encrypter_from_bytes([7; 32]).unwrap()).unwrap();
         let mut scratch = Scratch::default();
         prop_assert_eq!(open(token.as_bytes(), &ring(), now(), &mut scratch).unwrap(), claims);
+    }
+
+    /// The short way through claims says what the JSON parser says, or nothing.
+    #[test]
+    fn claims_read_the_short_way_are_those_of_the_parser(
+        claims in any_claims(),
+        whole in any::<bool>(),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..3u8, r#"[\[\]{}":,.0-9a-z\\\\ -]"#), 0..3),
+    ) {
+        let exp = if whole { NumericDate::from_secs(NOW) } else { claims.exp };
+        let mut text = serde_json::to_string(&Claims { exp, ..claims }).unwrap();
+        let is_minted_form = edits.is_empty() && whole && !text.contains('\\') && text.len() < 4000;
+        for (at, kind, with) in edits {
+            let at = at.index(text.len());
+            let at = (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+            let end = at + text[at..].chars().next().map_or(0, char::len_utf8);
+            text.replace_range(at..if kind == 0 { at } else { end }, if kind == 2 { "" } else { &with });
+        }
+        let short = minted::read(text.as_bytes());
+        let parsed: Result<RawClaims<'_>, _> = serde_json::from_str(&text);
+        match short {
+            Some(short) => {
+                let parsed = parsed.map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
+                prop_assert_eq!(short.file_id, parsed.file_id);
+                prop_assert_eq!(short.rest, parsed.rest);
+            }
+            // A rate may have more digits than the short way reads.
+            None => prop_assert!(!is_minted_form || parsed.unwrap().rest.rate.is_some_and(|rate| rate > 999_999_999_999_999)),
+        }
     }
 
     #[test]

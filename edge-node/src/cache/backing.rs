@@ -23,6 +23,8 @@ const WINDOW_BYTES: u64 = 1 << 20;
 const HUGE_WINDOW_BYTES: u64 = 2 << 20;
 /// The smallest cache, in windows: for a few transfers to move in.
 const WINDOWS_MIN: u64 = 16;
+/// A smaller cache has room for too few huge windows: small ones serve it better.
+const HUGE_CAPACITY_MIN: u64 = 64 * HUGE_WINDOW_BYTES;
 const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 /// Why a cache cannot be kept as configured.
@@ -58,14 +60,16 @@ pub(super) struct Layout {
 
 impl Backing {
     /// Judges the folder, and the kernel's settings as they are now: an edge has to be restarted after changing them.
-    /// Without a folder, a tmpfs of the edge's own is tried, which takes a privilege (`CAP_SYS_ADMIN`).
+    /// Without a folder, a tmpfs of the edge's own is tried for a cache of 128 MiB and more, which takes a privilege
+    /// (`CAP_SYS_ADMIN`).
     ///
     /// # Errors
     /// See [`BackingError`]; each names what to change.
     pub(crate) fn open(folder: Option<&Path>, capacity: u64) -> Result<Self, BackingError> {
         let folder = match folder {
             Some(path) => Some(Folder::open(path, capacity)?),
-            None => Folder::mount().ok(),
+            None if capacity >= HUGE_CAPACITY_MIN => Folder::mount().ok(),
+            None => None,
         };
         let backing = Self { folder, memfds_are_huge: memfds_are_huge() };
         let wanted = WINDOWS_MIN * backing.window_bytes_max();

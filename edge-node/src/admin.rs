@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::cache::Cache;
 use crate::drain::Phase;
+use crate::logs::AccessLog;
 use crate::metrics::{self, Load, WorkerMetrics};
 use crate::store::Store;
 
@@ -18,6 +19,7 @@ pub(crate) struct Status {
     pub(crate) workers: Vec<Arc<WorkerMetrics>>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) store: Arc<Store>,
+    pub(crate) access_log: Option<Arc<AccessLog>>,
 }
 
 impl Status {
@@ -36,7 +38,12 @@ impl Probed for Status {
     }
 
     fn gather(&self) {
-        metrics::export(&self.workers, &self.cache, self.store.health());
+        let lost_lines = self.access_log.as_ref().map_or(0, |log| log.lost_lines.value());
+        metrics::export(&self.workers, &self.cache, self.store.health(), lost_lines);
+    }
+
+    fn more_metrics(&self) -> String {
+        metrics::histograms(&self.workers)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::LazyLock;
 
 use sluice_shared::client_net::ClientNet;
@@ -20,8 +21,27 @@ static SEED: LazyLock<foldhash::fast::RandomState> = LazyLock::new(Default::defa
 pub(crate) struct Grant<'s> {
     pub(crate) file_id: FileId<'s>,
     pub(crate) save_as: Option<Cow<'s, str>>,
+    pub(crate) who: Who<'s>,
+    pub(crate) terms: Terms,
+}
+
+/// Who asks, for logs and accounts: as the token says.
+#[derive(Debug)]
+pub(crate) struct Who<'s> {
+    pub(crate) user_id: Option<Cow<'s, str>>,
+    pub(crate) cid: Option<Cow<'s, str>>,
+    pub(crate) rid: Option<Cow<'s, str>>,
+}
+
+/// What holds for what is granted. The hashes are of this process's own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
     /// Whom reads of the store are charged to, as a hash: the user, else the API client, else the address.
     pub(crate) requester: u64,
+    /// Names the token, as a hash.
+    pub(crate) token: u64,
+    /// Bytes per second, at most.
+    pub(crate) rate: Option<NonZeroU64>,
 }
 
 /// Why a request is granted nothing.
@@ -70,7 +90,14 @@ pub(crate) fn authorize<'s>(
         (None, None) => SEED.hash_one(subscriber(client)),
         user_and_client => SEED.hash_one(user_and_client),
     };
-    Ok(Grant { file_id: claims.file_id, save_as: claims.r#fn, requester })
+    let token = match &claims.jti {
+        Some(id) => SEED.hash_one(id),
+        None => SEED.hash_one(&token),
+    };
+    // At no bytes a second nothing is granted.
+    let rate = claims.rate.map(|rate| NonZeroU64::new(rate).ok_or(TokenError::Claims)).transpose()?;
+    let who = Who { user_id: claims.user_id, cid: claims.cid, rid: claims.rid };
+    Ok(Grant { file_id: claims.file_id, save_as: claims.r#fn, who, terms: Terms { requester, token, rate } })
 }
 
 /// The part of an address that says who it is: all of IPv4, the /64 of IPv6.

@@ -104,6 +104,11 @@ impl Cache {
         Transfer(Arc::clone(self))
     }
 
+    /// Whether memory is short: somebody waits for room, and nothing can be evicted.
+    pub(crate) fn is_short(&self) -> bool {
+        self.index.is_short()
+    }
+
     pub(crate) fn usage(&self) -> Usage {
         self.index.usage()
     }

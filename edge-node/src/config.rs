@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 use sluice_shared::cluster::{EdgeId, Weight};
 use sluice_shared::config::{ConfigError, load, resolve};
-use sluice_shared::units::{BaseUrl, MemorySize, Span};
+use sluice_shared::units::{BaseUrl, ByteSize, MemorySize, Span};
 
+use crate::logs::ShownAddress;
 use crate::store::PathTemplate;
 
 /// How entity tags are made.
@@ -90,12 +92,20 @@ struct RawLimits {
     send_timeout: Option<Span>,
     drain_grace: Option<Span>,
     drain_timeout: Option<Span>,
+    connections_per_address: Option<usize>,
+    transfers_per_token: Option<usize>,
+    rate: Option<ByteSize>,
+    send_rate_min: Option<ByteSize>,
+    inflight: Option<ByteSize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RawLog {
     filter: Option<String>,
+    access_file: Option<PathBuf>,
+    client_ip: ShownAddress,
+    usage_file: Option<PathBuf>,
 }
 
 /// A configuration that can be run.
@@ -119,7 +129,16 @@ pub(crate) struct Config {
     pub(crate) revalidate: Duration,
     pub(crate) stale_limit: Duration,
     pub(crate) limits: Limits,
-    pub(crate) log_filter: String,
+    pub(crate) logs: Logs,
+}
+
+/// What is written, and where.
+#[derive(Debug)]
+pub(crate) struct Logs {
+    pub(crate) filter: String,
+    pub(crate) access_file: Option<PathBuf>,
+    pub(crate) client_ip: ShownAddress,
+    pub(crate) usage_file: Option<PathBuf>,
 }
 
 /// The bounds of one edge.
@@ -135,8 +154,18 @@ pub(crate) struct Limits {
     pub(crate) head_timeout: Duration,
     /// For a kept connection to send its next request.
     pub(crate) idle_timeout: Duration,
-    /// For a client to take anything at all of what it is sent.
+    /// For a client to take anything at all of what it is sent; and the span that `send_rate_min` is judged over.
     pub(crate) send_timeout: Duration,
+    /// Bytes per second that a client has to take; 0 for none.
+    pub(crate) send_rate_min: u64,
+    /// Bytes per second that one connection gets, at most.
+    pub(crate) rate: Option<NonZeroU64>,
+    /// Of one address: an IPv4 address, an IPv6 /64.
+    pub(crate) connections_per_address: usize,
+    /// Of large files, with one token.
+    pub(crate) transfers_per_token: usize,
+    /// Bytes that reads of the store may be under way for.
+    pub(crate) inflight_bytes: u64,
     /// Between the first sign of draining and refusing requests: for coordinators to notice.
     pub(crate) drain_grace: Duration,
     /// For downloads to finish after that.
@@ -197,8 +226,23 @@ impl Config {
                 send_timeout: span(limits.send_timeout, 60),
                 drain_grace: span(limits.drain_grace, 3),
                 drain_timeout: span(limits.drain_timeout, 300),
+                send_rate_min: limits.send_rate_min.map_or(512, |rate| rate.0),
+                rate: limits.rate.and_then(|rate| NonZeroU64::new(rate.0)),
+                connections_per_address: positive(
+                    "limits.connections_per_address",
+                    limits.connections_per_address,
+                    1000,
+                )?,
+                transfers_per_token: positive("limits.transfers_per_token", limits.transfers_per_token, 32)?,
+                // An eighth of the cache: reads under way hold room, and as many stuck ones may; they must not empty it.
+                inflight_bytes: limits.inflight.map_or(u64::MAX, |bytes| bytes.0).min(cache_size / 8),
             },
-            log_filter: raw.log.filter.unwrap_or_else(|| "info".to_owned()),
+            logs: Logs {
+                filter: raw.log.filter.unwrap_or_else(|| "info".to_owned()),
+                access_file: raw.log.access_file.map(|file| resolve(path, &file)),
+                client_ip: raw.log.client_ip,
+                usage_file: raw.log.usage_file.map(|file| resolve(path, &file)),
+            },
         })
     }
 }

@@ -3,26 +3,30 @@
 //!
 //! An idle connection holds no buffer: one is lent for as long as a head is in it.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sluice_shared::token::NumericDate;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::authorize::{AuthorizeError, authorize};
+use crate::authorize::{AuthorizeError, Grant, authorize};
 use crate::cache::{Body, FillError};
 use crate::head::Persistence;
-use crate::limits::{DeadlineSlot, Late, Waiting};
+use crate::limits::{AddressPlace, DeadlineSlot, Late, Pace, TokenPlace, Waiting};
+use crate::logs::{Ended, Meter, Outcome, Record};
 use crate::plan::{Plan, plan};
 use crate::reject::Reject;
 use crate::request::{self, HEAD_BYTES_MAX, Method, RequestHead};
 use crate::resolve::{OpenFile, ResolveError};
-use crate::send::{SendError, Sender, Source};
+use crate::send::{SendError, Sender, Sent, Source, bound_unsent};
 use crate::worker::{Buffer, Reusable, Worker};
 
 /// After an answer that ends the connection, so much of what the client still sends is read, so that the answer is
@@ -33,11 +37,15 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 const CHANGES_MAX: u32 = 3;
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(stream: TcpStream, client: IpAddr, worker: Rc<Worker>) {
-    let deadline = worker.deadlines.slot();
-    let mut connection = Connection { stream, client, deadline, worker: Rc::clone(&worker) };
-    connection.run().await;
+pub(crate) async fn serve(stream: TcpStream, client: IpAddr, place: AddressPlace, worker: Rc<Worker>) {
+    Connection::new(stream, client, &worker).run().await;
     worker.metrics.connections.subtract(1);
+    drop(place);
+}
+
+/// Sees a client off that has been told why.
+pub(crate) async fn see_off(stream: TcpStream, client: IpAddr, worker: Rc<Worker>) {
+    Connection::new(stream, client, &worker).linger().await;
 }
 
 /// How a connection goes on after an answer.
@@ -51,25 +59,54 @@ enum Next {
 }
 
 /// An answer that is ready to be sent.
-enum Reply {
-    /// Head and body are one text.
-    Text,
-    File {
-        file: OpenFile,
-        range: Range<u64>,
-        /// The first window was there before the request.
-        was_there: bool,
-    },
+struct Reply {
+    status: u16,
+    /// Without one, the head is all there is.
+    body: Option<FileBody>,
+}
+
+/// A part of a file, on its way to a client.
+struct FileBody {
+    file: OpenFile,
+    range: Range<u64>,
+    /// The range was asked for, and is not just everything.
+    is_partial: bool,
+    /// The first window was there before the request.
+    was_there: bool,
+    /// A large file's transfers are counted by token.
+    _place: Option<TokenPlace>,
+    meter: Option<Rc<Meter>>,
+}
+
+/// One request, for the logs.
+struct Exchange {
+    begun: Instant,
+    method: Method,
+    record: Option<Record>,
 }
 
 struct Connection {
     stream: TcpStream,
     client: IpAddr,
     deadline: DeadlineSlot,
+    pace: RefCell<Pace>,
+    /// What the socket may hold unsent has been bounded.
+    is_bounded: Cell<bool>,
     worker: Rc<Worker>,
 }
 
 impl Connection {
+    fn new(stream: TcpStream, client: IpAddr, worker: &Rc<Worker>) -> Self {
+        Self {
+            stream,
+            client,
+            deadline: worker.deadlines.slot(),
+            pace: RefCell::new(Pace::new(Instant::now())),
+            is_bounded: Cell::new(false),
+            worker: Rc::clone(worker),
+        }
+    }
+
     async fn run(&mut self) {
         let mut carried: Option<Buffer> = None;
         let mut waiting = Waiting::First;
@@ -80,7 +117,8 @@ impl Connection {
                 Ok(Some(read)) => read,
                 Ok(None) => return,
                 Err(reject) => {
-                    if self.send_reject(reject, Method::Get, false).await == Next::Linger {
+                    let exchange = self.begin(SystemTime::now(), Method::Get);
+                    if self.send_reject(reject, &exchange, false).await == Next::Linger {
                         self.linger().await;
                     }
                     return;
@@ -112,7 +150,7 @@ impl Connection {
                 None => return Ok(None),
             },
         };
-        let until = Instant::now() + limits.head_timeout;
+        let mut until = None;
         let mut searched = 0;
         loop {
             buffer.skip_empty_lines();
@@ -127,7 +165,8 @@ impl Connection {
                 return Err(request::too_large(buffer.bytes()).into());
             }
             let reading = read_more(&mut self.stream, &mut buffer);
-            let left = until.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            let left = until.get_or_insert(now + limits.head_timeout).saturating_duration_since(now);
             match self.deadline.bound(Waiting::Head, left, reading).await {
                 Err(Late) => return Err(Reject::HeadTimeout),
                 Ok(Ok(0) | Err(_)) => return Ok(None),
@@ -159,8 +198,10 @@ impl Connection {
         let (method, keep_alive, is_http_10) = parsed
             .as_ref()
             .map_or((Method::Get, true, false), |head| (head.method, head.keep_alive, head.is_http_10));
+        let now = SystemTime::now();
+        let mut exchange = self.begin(now, method);
         let prepared = match parsed {
-            Ok(head) => self.prepare(&head, &mut out).await,
+            Ok(head) => self.prepare(&head, now, &mut exchange, &mut out).await,
             Err(error) => Err(error.into()),
         };
         buffer.consume(head_bytes);
@@ -169,50 +210,93 @@ impl Connection {
         let next = match prepared {
             Ok(reply) => {
                 let kept = keep_alive && !self.worker.is_draining();
-                self.send_reply(reply, &out, if kept { Next::Request } else { Next::Linger }).await
+                let sent = self.send_reply(reply, &exchange, &mut out).await;
+                if sent.is_err() {
+                    Next::Close
+                } else if kept {
+                    Next::Request
+                } else {
+                    Next::Linger
+                }
             }
-            Err(reject) => self.send_reject(reject, method, keep_alive && !is_http_10).await,
+            Err(reject) => self.send_reject(reject, &exchange, keep_alive && !is_http_10).await,
         };
         (next, rest)
     }
 
+    fn begin(&self, now: SystemTime, method: Method) -> Exchange {
+        let worker = &self.worker;
+        let record = worker.access_log.as_ref().map(|_| Record::new(now, worker.outs.take()));
+        Exchange { begun: Instant::now(), method, record }
+    }
+
     /// Head → grant → file → plan, and the plan's head into `out`.
-    async fn prepare(&self, head: &RequestHead<'_>, out: &mut Vec<u8>) -> Result<Reply, Reject> {
+    async fn prepare(
+        &self,
+        head: &RequestHead<'_>,
+        now: SystemTime,
+        exchange: &mut Exchange,
+        out: &mut Vec<u8>,
+    ) -> Result<Reply, Reject> {
         let worker = &*self.worker;
         if worker.is_refusing() {
             return Err(Reject::Draining);
         }
         head.check_path()?;
-        let now = SystemTime::now();
         let mut scratch = worker.scratches.take();
         let grant =
             authorize(head, self.client, &worker.keys(), NumericDate::from_system_time(now), &mut scratch)?;
+        if let Some(record) = &mut exchange.record {
+            record.note(&grant);
+        }
         let now_secs = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let begun = Instant::now();
-        let until = begun + worker.limits.storage_timeout;
-        let mut tries = 0;
-        let (file, planned, was_there) = loop {
-            let file = worker.resolver.resolve(&grant, begun, until).await?;
-            let planned = plan(head.method, &head.conditions, &file.entry.fields.representation(), now_secs);
-            if head.method == Method::Head {
-                break (file, planned, true);
-            }
-            match self.await_first_window(&file, &planned, until).await {
-                Ok(was_there) => break (file, planned, was_there),
-                // Replaced since it was confirmed: planned anew for what is there now.
-                Err(FillError::Superseded) if tries < CHANGES_MAX => tries += 1,
-                Err(error) => return Err(ResolveError::from(error).into()),
-            }
-        };
+        let (file, planned, was_there) = self.locate(head, &grant, now_secs, exchange.begun).await?;
         let fields = &file.entry.fields;
         let persistence = persistence(head.keep_alive && !worker.is_draining(), head.is_http_10);
         let range = {
             let mut date = worker.date.borrow_mut();
             fields.write_head(&planned, file.save_as.as_deref(), date.at(now_secs), persistence, out)
         };
-        worker.metrics.request(status_of(&planned));
-        let range = if head.method == Method::Head { 0..0 } else { range };
-        Ok(if range.is_empty() { Reply::Text } else { Reply::File { file, range, was_there } })
+        let status = status_of(&planned);
+        if head.method == Method::Head || range.is_empty() {
+            return Ok(Reply { status, body: None });
+        }
+        let place = match file.entry.object.body() {
+            Some(_) => None,
+            None => Some(worker.tokens.admit(file.terms.token).ok_or(Reject::FullForToken)?),
+        };
+        let meter = worker.meters.as_ref().map(|meters| meters.of(grant.who.cid.as_deref()));
+        let is_partial = matches!(planned, Plan::Partial(_));
+        Ok(Reply {
+            status,
+            body: Some(FileBody { file, range, is_partial, was_there, _place: place, meter }),
+        })
+    }
+
+    /// Grant → file → plan, with what the answer begins with in the cache; says whether it was there before.
+    async fn locate(
+        &self,
+        head: &RequestHead<'_>,
+        grant: &Grant<'_>,
+        now_secs: u64,
+        begun: Instant,
+    ) -> Result<(OpenFile, Plan, bool), Reject> {
+        let worker = &*self.worker;
+        let until = begun + worker.limits.storage_timeout;
+        let mut tries = 0;
+        loop {
+            let file = worker.resolver.resolve(grant, begun, until).await?;
+            let planned = plan(head.method, &head.conditions, &file.entry.fields.representation(), now_secs);
+            if head.method == Method::Head {
+                return Ok((file, planned, true));
+            }
+            match self.await_first_window(&file, &planned, until).await {
+                Ok(was_there) => return Ok((file, planned, was_there)),
+                // Replaced since it was confirmed: planned anew for what is there now.
+                Err(FillError::Superseded) if tries < CHANGES_MAX => tries += 1,
+                Err(error) => return Err(ResolveError::from(error).into()),
+            }
+        }
     }
 
     /// What does not begin gets an answer that says so: the first window is there before the head is sent. Says
@@ -236,60 +320,67 @@ impl Connection {
         object.mark_used();
         let window = object.window_at(start);
         let left = until.saturating_duration_since(Instant::now());
-        let begun = self.worker.cache.window(object, window, file.requester, left).await;
+        let begun = self.worker.cache.window(object, window, file.terms.requester, left).await;
         begun.map(|(_, was_there)| was_there).inspect_err(|error| file.entry.blame(*error))
     }
 
-    async fn send_reply(&self, reply: Reply, head: &[u8], next: Next) -> Next {
-        let sender = self.sender();
-        let sent = match reply {
-            Reply::Text => sender.send_bytes(head, &[]).await,
-            Reply::File { file, range, was_there } => {
-                self.worker.metrics.transfers.add(1);
-                let sent = self.send_file(&sender, &file, range, was_there, head).await;
-                self.worker.metrics.transfers.subtract(1);
-                sent
+    async fn send_reply(
+        &self,
+        reply: Reply,
+        exchange: &Exchange,
+        head: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
+        let metrics = &self.worker.metrics;
+        metrics.request(reply.status);
+        let body = reply.body.as_ref();
+        let rate = least(self.worker.limits.rate, body.and_then(|body| body.file.terms.rate));
+        let sender = self.sender(rate, body.and_then(|body| body.meter.as_deref()));
+        let answered = match body {
+            None => sender.send_text(head).await,
+            Some(body) => {
+                metrics.transfers.add(1);
+                let answered = self.send_file(&sender, body, head).await;
+                metrics.transfers.subtract(1);
+                answered
             }
         };
-        match sent {
-            Ok(()) => next,
-            Err(error) => {
-                tracing::debug!(%error, "an answer ended short");
-                Next::Close
-            }
-        }
+        let range = body.filter(|body| body.is_partial).map(|body| body.range.clone());
+        self.conclude(exchange, reply.status, range, &sender.sent, &answered);
+        answered
     }
 
     async fn send_file(
         &self,
         sender: &Sender<'_>,
-        file: &OpenFile,
-        range: Range<u64>,
-        first_was_there: bool,
-        head: &[u8],
+        body: &FileBody,
+        head: &mut Vec<u8>,
     ) -> Result<(), SendError> {
+        let FileBody { file, range, .. } = body;
+        body.meter.as_ref().inspect(|meter| meter.begin());
         let object = &file.entry.object;
         match object.body() {
-            Some(Body::Memory(body)) => {
-                let part = to_usize(range.start)..to_usize(range.end);
-                sender.send_bytes(head, &body[part.clone()]).await?;
-                self.worker.metrics.body_bytes.add_alone(part.len() as u64);
-                return Ok(());
+            Some(Body::Memory(content)) => {
+                let part = &content[to_usize(range.start)..to_usize(range.end)];
+                return sender.send_small(head, part).await;
             }
             Some(Body::Shared(extent)) => {
                 sender.send_head(head).await?;
-                return sender.send_extent(extent, range).await;
+                return sender.send_extent(extent, range.clone()).await;
             }
             None => {}
         }
+        if !self.is_bounded.replace(true) {
+            bound_unsent(&self.stream);
+        }
         sender.send_head(head).await?;
+        sender.sent.head_at.set(Some(Instant::now()));
         let source = Source {
             cache: &self.worker.cache,
             storage_timeout: self.worker.limits.storage_timeout,
-            requester: file.requester,
-            first_was_there,
+            requester: file.terms.requester,
+            first_was_there: body.was_there,
         };
-        let sent = sender.send_windows(object, range, &source).await;
+        let sent = sender.send_windows(object, range.clone(), &source).await;
         if let Err(error) = &sent {
             self.worker.metrics.short_bodies.add_alone(1);
             if let SendError::Content(fault) = error {
@@ -300,7 +391,41 @@ impl Connection {
         sent
     }
 
-    async fn send_reject(&self, reject: Reject, method: Method, keep: bool) -> Next {
+    /// Counts and logs an answer that has ended.
+    fn conclude(
+        &self,
+        exchange: &Exchange,
+        status: u16,
+        range: Option<Range<u64>>,
+        sent: &Sent,
+        answered: &Result<(), SendError>,
+    ) {
+        let worker = &*self.worker;
+        let duration = exchange.begun.elapsed();
+        let head_at = sent.head_at.get();
+        let first_byte = head_at.map_or(duration, |at| at.saturating_duration_since(exchange.begun));
+        worker.metrics.first_byte.record_alone(first_byte);
+        worker.metrics.duration.record_alone(duration);
+        if let Err(error) = answered {
+            tracing::debug!(%error, "an answer ended short");
+            if matches!(error, SendError::Slow) {
+                worker.metrics.slow_clients.add_alone(1);
+                // What the socket still holds goes at once, and not when the client's patience ends.
+                let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            }
+        }
+        if let (Some(log), Some(record)) = (&worker.access_log, &exchange.record) {
+            let ended = ended(answered);
+            let (bytes, method) = (sent.body_bytes.get(), exchange.method);
+            log.write(
+                record,
+                self.client,
+                &Outcome { status, method, range, bytes, first_byte, duration, ended },
+            );
+        }
+    }
+
+    async fn send_reject(&self, reject: Reject, exchange: &Exchange, keep: bool) -> Next {
         let worker = &self.worker;
         worker.metrics.request(reject.status().as_u16());
         match reject {
@@ -320,8 +445,12 @@ impl Connection {
         let persistence = if close { Persistence::Close } else { Persistence::Kept };
         let mut out = worker.outs.take();
         let secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        reject.write(worker.date.borrow_mut().at(secs), persistence, method == Method::Get, &mut out);
-        match self.sender().send_bytes(&out, &[]).await {
+        let with_body = exchange.method == Method::Get;
+        reject.write(worker.date.borrow_mut().at(secs), persistence, with_body, &mut out);
+        let sender = self.sender(None, None);
+        let answered = sender.send_text(&out).await;
+        self.conclude(exchange, reject.status().as_u16(), None, &sender.sent, &answered);
+        match answered {
             Ok(()) if close => Next::Linger,
             Ok(()) => Next::Request,
             Err(_) => Next::Close,
@@ -348,13 +477,34 @@ impl Connection {
         let _ = self.deadline.bound(Waiting::Linger, LINGER_TIME, draining).await;
     }
 
-    fn sender(&self) -> Sender<'_> {
+    fn sender<'c>(&'c self, rate: Option<NonZeroU64>, meter: Option<&'c Meter>) -> Sender<'c> {
+        let limits = &self.worker.limits;
         Sender {
             stream: &self.stream,
             deadline: &self.deadline,
-            send_timeout: self.worker.limits.send_timeout,
             metrics: &self.worker.metrics,
+            meter,
+            send_timeout: limits.send_timeout,
+            send_rate_min: limits.send_rate_min,
+            rate,
+            pace: &self.pace,
+            sent: Sent::default(),
         }
+    }
+}
+
+/// The lower of two rates, where there is one.
+fn least(one: Option<NonZeroU64>, other: Option<NonZeroU64>) -> Option<NonZeroU64> {
+    one.into_iter().chain(other).min()
+}
+
+fn ended(answered: &Result<(), SendError>) -> Ended {
+    match answered {
+        Ok(()) => Ended::Complete,
+        Err(SendError::Client(_)) => Ended::Client,
+        Err(SendError::Slow) => Ended::Slow,
+        Err(SendError::Content(FillError::Superseded)) => Ended::Changed,
+        Err(SendError::Content(FillError::Storage(_) | FillError::Timeout)) => Ended::Storage,
     }
 }
 

@@ -6,27 +6,32 @@ use std::process::exit;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
-use sluice_shared::cluster::EdgeId;
 use sluice_shared::keys::KeyFile;
 use sluice_shared::serve::{ServeLimits, bind, serve};
 use sluice_shared::{admin, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::admin::{Status, pages};
 use crate::cache::{Backing, Cache};
-use crate::config::{Config, Limits};
+use crate::config::Config;
 use crate::drain::{Phase, drain};
+use crate::limits::{Addresses, SWEEP_EVERY, Tokens};
 use crate::listen::listeners;
+use crate::logs::{AccessLog, UsageRecord};
 use crate::metrics::{self, WorkerMetrics};
 use crate::resolve::{File, Files, FilesConfig, Resolver};
 use crate::store::{Store, StoreRules};
 use crate::uring;
-use crate::worker::Worker;
+use crate::worker::{Process, Worker};
 
-/// Descriptors that are neither connections nor files: listeners, rings, logs.
-const DESCRIPTORS_OTHER: usize = 256;
+/// Descriptors that are neither connections nor files: listeners, rings, logs, connections that are turned away.
+const DESCRIPTORS_OTHER: usize = 512;
+/// What is still to be written when the process ends has so long.
+const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
 /// Validates the configuration and what it names, without listening.
 ///
@@ -46,7 +51,7 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
 /// What keeps it from starting, with the remedy.
 pub fn run(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
-    let logs = telemetry::start_logs(&config.log_filter)?;
+    let log_guard = telemetry::start_logs(&config.logs.filter)?;
     let exporter = telemetry::start_metrics()?;
     metrics::describe();
     uring::check()?;
@@ -54,14 +59,13 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let (connections_max, windowed_max) = share_out_descriptors(config.limits.connections)?;
     let (closer, closing) = mpsc::unbounded_channel();
     let (threads, limits) = (config.threads, config.limits);
-    // Operations under way hold room in the cache, and as many stuck ones may: they must not empty it.
     let backing = Backing::open(config.cache_dir.as_deref(), config.cache_size)?;
     let window_bytes = backing.window_bytes_max();
-    let windows = usize::try_from(config.cache_size / window_bytes).unwrap_or(usize::MAX);
+    let reads_max = usize::try_from(limits.inflight_bytes / window_bytes).unwrap_or(usize::MAX).max(1);
     let store_rules = StoreRules {
         template: config.path_template.clone(),
         follow_symlinks: config.follow_symlinks,
-        concurrency: limits.storage_concurrency.min(windows / 8),
+        concurrency: limits.storage_concurrency.min(reads_max),
         patience: limits.storage_timeout,
     };
     let store_threads = store_rules.threads();
@@ -86,27 +90,35 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         threads, cache_bytes = config.cache_size, window_bytes, "serving"
     );
 
+    let (access_log, usage) = start_records(&config)?;
+    let process = Process {
+        id: config.id.clone(),
+        limits,
+        key_file: Arc::clone(&key_file),
+        cache: Arc::clone(&cache),
+        phase: phases.clone(),
+        addresses: Addresses::new(limits.connections_per_address),
+        tokens: Tokens::new(limits.transfers_per_token),
+        access_log: access_log.clone(),
+        usage: usage.clone(),
+    };
     let workers: Vec<_> = (0..threads).map(|_| Arc::new(WorkerMetrics::default())).collect();
     let mut for_all = Some(ForAll { closing, store: Arc::clone(&store) });
     for ((listener, forgetting), metrics) in listeners.into_iter().zip(forgetting).zip(&workers) {
         let parts = WorkerParts {
-            id: config.id.clone(),
-            limits,
+            process: process.clone(),
             connections_max: connections_max.div_ceil(threads),
             store_threads,
             listener,
-            key_file: Arc::clone(&key_file),
-            cache: Arc::clone(&cache),
             files: Arc::clone(&files),
             metrics: Arc::clone(metrics),
-            phases: phases.clone(),
             forgetting,
             for_all: for_all.take(),
         };
         thread::Builder::new().name("worker".to_owned()).spawn(move || run_worker(parts))?;
     }
 
-    let status = Arc::new(Status { phase: phases, workers, cache, store });
+    let status = Arc::new(Status { phase: phases, workers, cache, store, access_log: access_log.clone() });
     let router = admin::router(
         Arc::clone(&status) as _,
         exporter.clone(),
@@ -117,33 +129,74 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let drained = runtime.block_on(async move {
         tokio::spawn(telemetry::upkeep(exporter));
         tokio::spawn(key_file.follow());
+        tokio::spawn(reopen_on_hangup(access_log.clone(), usage.clone())?);
         let admin_listener = tokio::net::TcpListener::from_std(admin_listener)?;
         let limits_of_admin = ServeLimits { connections_max: 256, ..ServeLimits::default() };
         tokio::spawn(serve(admin_listener, router, limits_of_admin, std::future::pending()));
-        drain(phase, limits, || status.load().connections).await
+        let drained = drain(phase, limits, || status.load().connections).await;
+        // Workers hand over what they have at their next sweep.
+        tokio::time::sleep(SWEEP_EVERY * 2).await;
+        drained.map(|()| (access_log, usage))
     });
-    if let Err(error) = drained {
-        tracing::error!(%error, "the edge stops");
-        drop(logs);
-        exit(1);
+    match drained {
+        Ok((access_log, usage)) => {
+            access_log.inspect(|log| log.flush(FLUSH_WITHIN));
+            usage.inspect(|record| record.flush(FLUSH_WITHIN));
+        }
+        Err(error) => {
+            tracing::error!(%error, "the edge stops");
+            drop(log_guard);
+            exit(1);
+        }
     }
     tracing::info!("stopped");
-    drop(logs);
+    drop(log_guard);
     exit(0);
+}
+
+type Records = (Option<Arc<AccessLog>>, Option<Arc<UsageRecord>>);
+
+/// Opens the access log and the usage record, where they are wanted.
+fn start_records(config: &Config) -> anyhow::Result<Records> {
+    let logs = &config.logs;
+    let access_log = logs.access_file.as_deref().map(|path| {
+        let opened = AccessLog::start(path, logs.client_ip);
+        opened.with_context(|| format!("cannot open `log.access_file` {}", path.display()))
+    });
+    let usage = logs.usage_file.as_deref().map(|path| {
+        let opened = UsageRecord::start(path, config.id.as_str());
+        opened.with_context(|| format!("cannot open `log.usage_file` {}", path.display()))
+    });
+    Ok((access_log.transpose()?, usage.transpose()?))
+}
+
+/// SIGHUP: what was rotated away is opened anew.
+fn reopen_on_hangup(
+    access_log: Option<Arc<AccessLog>>,
+    usage: Option<Arc<UsageRecord>>,
+) -> std::io::Result<impl Future<Output = ()>> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    Ok(async move {
+        while hangups.recv().await.is_some() {
+            if let Some(log) = &access_log {
+                log.reopen();
+            }
+            if let Some(record) = &usage {
+                record.reopen();
+            }
+            tracing::info!("SIGHUP: logs are opened anew; all else needs a restart");
+        }
+    })
 }
 
 /// What one worker is made of, on its way to the worker's thread.
 struct WorkerParts {
-    id: EdgeId,
-    limits: Limits,
+    process: Process,
     connections_max: usize,
     store_threads: u32,
     listener: std::net::TcpListener,
-    key_file: Arc<KeyFile>,
-    cache: Arc<Cache>,
     files: Arc<Files>,
     metrics: Arc<WorkerMetrics>,
-    phases: watch::Receiver<Phase>,
     forgetting: mpsc::UnboundedReceiver<Arc<File>>,
     for_all: Option<ForAll>,
 }
@@ -168,16 +221,8 @@ fn run_worker(parts: WorkerParts) -> ! {
     runtime.block_on(async move {
         let listener =
             tokio::net::TcpListener::from_std(parts.listener).expect("a listener fits the reactor");
-        let worker = Rc::new(Worker::new(
-            parts.id,
-            parts.limits,
-            parts.connections_max,
-            parts.key_file,
-            parts.cache,
-            Resolver::new(parts.files),
-            parts.metrics,
-            parts.phases,
-        ));
+        let resolver = Resolver::new(parts.files);
+        let worker = Rc::new(Worker::new(parts.process, parts.connections_max, resolver, parts.metrics));
         if let Some(for_all) = parts.for_all {
             tokio_uring::spawn(uring::close_all(for_all.closing));
             tokio_uring::spawn(for_all.store.watch());

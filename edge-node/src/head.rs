@@ -22,6 +22,8 @@ pub(crate) struct FileFields {
     /// Of answers with content.
     content: String,
     disposition: String,
+    /// The head of the most usual answer, 200 with everything, from its first line up to what changes.
+    full: String,
 }
 
 /// What a response says of its connection (RFC 9112 §9.3).
@@ -59,20 +61,27 @@ impl FileFields {
             EtagScheme::SizeMtime => format!("\"{secs:x}.{nanos:x}-{:x}\"", version.size),
         };
         let modified = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(modified_secs));
-        Self {
+        let validators = format!(
+            "ETag: {etag}\r\nLast-Modified: {modified}\r\nCache-Control: private\r\n\
+             Referrer-Policy: no-referrer\r\n"
+        );
+        let content = format!(
+            "Content-Type: {}\r\nAccept-Ranges: bytes\r\nX-Content-Type-Options: nosniff\r\n",
+            media_type::of_name(name)
+        );
+        let mut fields = Self {
             size: version.size,
-            modified_secs,
-            validators: format!(
-                "ETag: {etag}\r\nLast-Modified: {modified}\r\nCache-Control: private\r\n\
-                 Referrer-Policy: no-referrer\r\n"
-            ),
-            content: format!(
-                "Content-Type: {}\r\nAccept-Ranges: bytes\r\nX-Content-Type-Options: nosniff\r\n",
-                media_type::of_name(name)
-            ),
-            disposition: disposition::attachment(name),
             etag,
-        }
+            modified_secs,
+            validators,
+            content,
+            disposition: disposition::attachment(name),
+            full: String::new(),
+        };
+        let mut full = Vec::with_capacity(512);
+        fields.write_fields(&Plan::Full, None, &mut full);
+        fields.full = String::from_utf8(full).expect("made of texts");
+        fields
     }
 
     pub(crate) fn representation(&self) -> Representation<'_> {
@@ -88,6 +97,28 @@ impl FileFields {
         persistence: Persistence,
         head: &mut Vec<u8>,
     ) -> Range<u64> {
+        if *plan == Plan::Full && save_as.is_none() {
+            head.extend_from_slice(self.full.as_bytes());
+        } else {
+            self.write_fields(plan, save_as, head);
+        }
+        for part in [persistence.field(), "Date: ", date, "\r\n\r\n"] {
+            head.extend_from_slice(part.as_bytes());
+        }
+        self.body_of(plan)
+    }
+
+    /// The bytes of the file that the body of a planned answer is.
+    fn body_of(&self, plan: &Plan) -> Range<u64> {
+        match plan {
+            Plan::Full => 0..self.size,
+            Plan::Partial(range) => range.clone(),
+            Plan::NotModified | Plan::PreconditionFailed | Plan::RangeNotSatisfiable => 0..0,
+        }
+    }
+
+    /// Status line and fields, as far as they follow from file, plan and token.
+    fn write_fields(&self, plan: &Plan, save_as: Option<&str>, head: &mut Vec<u8>) {
         let status = match plan {
             Plan::Full => "200 OK",
             Plan::Partial(_) => "206 Partial Content",
@@ -95,30 +126,21 @@ impl FileFields {
             Plan::PreconditionFailed => "412 Precondition Failed",
             Plan::RangeNotSatisfiable => "416 Range Not Satisfiable",
         };
-        for part in ["HTTP/1.1 ", status, "\r\nDate: ", date, "\r\n", persistence.field(), &self.validators] {
+        for part in ["HTTP/1.1 ", status, "\r\n", &self.validators] {
             head.extend_from_slice(part.as_bytes());
         }
-        let body = match plan {
-            Plan::Full => 0..self.size,
-            Plan::Partial(range) => {
-                write_to(
-                    head,
-                    format_args!("Content-Range: bytes {}-{}/{}\r\n", range.start, range.end - 1, self.size),
-                );
-                range.clone()
-            }
+        let size = self.size;
+        match plan {
             // §15.4.5: no content, and no fields that describe it.
-            Plan::NotModified => {
-                head.extend_from_slice(b"\r\n");
-                return 0..0;
+            Plan::NotModified => return,
+            Plan::Partial(range) => {
+                let (first, last) = (range.start, range.end - 1);
+                write_to(head, format_args!("Content-Range: bytes {first}-{last}/{size}\r\n"));
             }
-            Plan::PreconditionFailed => 0..0,
-            Plan::RangeNotSatisfiable => {
-                write_to(head, format_args!("Content-Range: bytes */{}\r\n", self.size));
-                0..0
-            }
-        };
-        if !body.is_empty() || *plan == Plan::Full {
+            Plan::RangeNotSatisfiable => write_to(head, format_args!("Content-Range: bytes */{size}\r\n")),
+            Plan::Full | Plan::PreconditionFailed => {}
+        }
+        if matches!(plan, Plan::Full | Plan::Partial(_)) {
             head.extend_from_slice(self.content.as_bytes());
             head.extend_from_slice(b"Content-Disposition: ");
             match save_as {
@@ -127,8 +149,8 @@ impl FileFields {
             }
             head.extend_from_slice(b"\r\n");
         }
-        write_to(head, format_args!("Content-Length: {}\r\n\r\n", body.end - body.start));
-        body
+        let body = self.body_of(plan);
+        write_to(head, format_args!("Content-Length: {}\r\n", body.end - body.start));
     }
 }
 

@@ -10,6 +10,7 @@ mod edge;
 mod head;
 mod limits;
 mod listen;
+mod logs;
 mod media_type;
 mod metrics;
 pub mod plan;

@@ -8,6 +8,9 @@ use sluice_shared::token::TokenError;
 
 use crate::cache::{Cache, Usage};
 use crate::store::StoreHealth;
+use histogram::Histogram;
+
+mod histogram;
 
 /// A number that grows, or a level that also falls.
 #[derive(Debug, Default)]
@@ -33,7 +36,8 @@ impl Counter {
 }
 
 /// Every status the edge answers with; a place each.
-const STATUSES: [u16; 16] = [200, 206, 304, 400, 401, 403, 404, 405, 408, 412, 414, 416, 431, 500, 503, 505];
+const STATUSES: [u16; 17] =
+    [200, 206, 304, 400, 401, 403, 404, 405, 408, 412, 414, 416, 429, 431, 500, 503, 505];
 
 const TOKEN_ERRORS: [TokenError; 11] = [
     TokenError::TooLong,
@@ -60,6 +64,11 @@ pub(crate) struct WorkerMetrics {
     pub(crate) window_hits: Counter,
     pub(crate) window_misses: Counter,
     pub(crate) connections_total: Counter,
+    pub(crate) refused_full: Counter,
+    pub(crate) refused_address: Counter,
+    pub(crate) slow_clients: Counter,
+    pub(crate) first_byte: Histogram,
+    pub(crate) duration: Histogram,
     pub(crate) connections: Counter,
     pub(crate) transfers: Counter,
 }
@@ -93,7 +102,7 @@ pub(crate) struct Load {
 }
 
 /// Adds up all workers and brings the exported metrics up to date.
-pub(crate) fn export(workers: &[Arc<WorkerMetrics>], cache: &Cache, store: StoreHealth) {
+pub(crate) fn export(workers: &[Arc<WorkerMetrics>], cache: &Cache, store: StoreHealth, lost_lines: u64) {
     let sum = |count: fn(&WorkerMetrics) -> &Counter| {
         workers.iter().map(|worker| count(worker).value()).sum::<u64>()
     };
@@ -108,8 +117,14 @@ pub(crate) fn export(workers: &[Arc<WorkerMetrics>], cache: &Cache, store: Store
     counter!("sluice_edge_body_bytes_total").absolute(sum(|worker| &worker.body_bytes));
     counter!("sluice_edge_short_bodies_total").absolute(sum(|worker| &worker.short_bodies));
     counter!("sluice_edge_connections_total").absolute(sum(|worker| &worker.connections_total));
+    counter!("sluice_edge_refused_connections_total", "reason" => "full")
+        .absolute(sum(|worker| &worker.refused_full));
+    counter!("sluice_edge_refused_connections_total", "reason" => "address")
+        .absolute(sum(|worker| &worker.refused_address));
+    counter!("sluice_edge_slow_clients_total").absolute(sum(|worker| &worker.slow_clients));
     counter!("sluice_edge_window_hits_total").absolute(sum(|worker| &worker.window_hits));
     counter!("sluice_edge_window_misses_total").absolute(sum(|worker| &worker.window_misses));
+    counter!("sluice_edge_access_log_lost_lines_total").absolute(lost_lines);
     let usage = cache.usage();
     counter!("sluice_edge_cache_fills_total").absolute(cache.counters.fills.value());
     counter!("sluice_edge_cache_fill_failures_total").absolute(cache.counters.fill_failures.value());
@@ -123,6 +138,23 @@ pub(crate) fn export(workers: &[Arc<WorkerMetrics>], cache: &Cache, store: Store
     set_gauge("sluice_edge_storage_stuck_operations", load.storage_stuck);
     set_gauge("sluice_edge_storage_waiting_operations", store.waiting);
     set_gauge("sluice_edge_degraded", u64::from(load.degraded));
+}
+
+/// The histograms, as text to go with what is exported.
+pub(crate) fn histograms(workers: &[Arc<WorkerMetrics>]) -> String {
+    let mut text = String::new();
+    let sum = |of: fn(&WorkerMetrics) -> &Histogram| histogram::sum(workers.iter().map(|worker| of(worker)));
+    sum(|worker| &worker.first_byte).write(
+        "sluice_edge_first_byte_seconds",
+        "From a request's head to its answer's first byte",
+        &mut text,
+    );
+    sum(|worker| &worker.duration).write(
+        "sluice_edge_answer_seconds",
+        "From a request's head until its answer was handed to the kernel",
+        &mut text,
+    );
+    text
 }
 
 fn set_gauge(name: &'static str, value: u64) {
@@ -148,6 +180,12 @@ pub(crate) fn describe() {
     describe_counter!("sluice_edge_body_bytes_total", "Bytes of files sent");
     describe_counter!("sluice_edge_short_bodies_total", "Bodies that ended short of their Content-Length");
     describe_counter!("sluice_edge_connections_total", "Connections accepted");
+    describe_counter!(
+        "sluice_edge_refused_connections_total",
+        "Connections turned away: the edge is full, or the address has as many as it may"
+    );
+    describe_counter!("sluice_edge_slow_clients_total", "Answers cut because the client took too little");
+    describe_counter!("sluice_edge_access_log_lost_lines_total", "Lines that the access log could not take");
     describe_counter!(
         "sluice_edge_window_hits_total",
         "Windows that were in the cache when a transfer came to them"

@@ -26,6 +26,10 @@ pub(crate) enum Reject {
     Draining,
     #[error("too many connections")]
     Full,
+    #[error("too many connections from one address")]
+    FullForAddress,
+    #[error("too many transfers with one token")]
+    FullForToken,
 }
 
 impl Reject {
@@ -61,6 +65,7 @@ impl Reject {
             },
             Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Draining | Self::Full => StatusCode::SERVICE_UNAVAILABLE,
+            Self::FullForAddress | Self::FullForToken => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -99,6 +104,8 @@ impl Reject {
             Self::HeadTimeout => "The request did not arrive in time",
             Self::Draining => "This edge is about to stop; ask the coordinator again",
             Self::Full => "This edge has no room for another connection; try again",
+            Self::FullForAddress => "Too many connections from this address; close some first",
+            Self::FullForToken => "Too many downloads with this link at a time; let some end first",
         }
     }
 
@@ -110,7 +117,7 @@ impl Reject {
             StatusCode::UNAUTHORIZED => {
                 fields.push_str("WWW-Authenticate: Bearer error=\"invalid_token\"\r\n");
             }
-            StatusCode::SERVICE_UNAVAILABLE => {
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 let seconds: u8 = rand::rng().random_range(1..=5);
                 fields.push_str(&format!("Retry-After: {seconds}\r\n"));
             }
@@ -123,8 +130,8 @@ impl Reject {
     pub(crate) fn closes(self) -> bool {
         match self {
             Self::Request(error) => !matches!(error, RequestError::Path),
-            Self::Authorize(_) | Self::Resolve(_) => false,
-            Self::HeadTimeout | Self::Draining | Self::Full => true,
+            Self::Authorize(_) | Self::Resolve(_) | Self::FullForToken => false,
+            Self::HeadTimeout | Self::Draining | Self::Full | Self::FullForAddress => true,
         }
     }
 

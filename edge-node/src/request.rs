@@ -141,13 +141,21 @@ impl<'b> RequestHead<'b> {
 
     /// The `token` of the query, its percent escapes decoded where it has any.
     pub fn token(&self) -> TokenParameter<'b> {
-        let mut values = self.query.split('&').filter_map(|parameter| parameter.strip_prefix("token="));
+        let query = self.query.as_bytes();
+        // Split by hand: a text's own `split` looks for the separator byte by byte.
+        let ends = memchr::memchr_iter(b'&', query).chain([query.len()]);
+        let parameters = ends.scan(0, |start, end| {
+            let parameter = &query[*start..end];
+            *start = end + 1;
+            Some(parameter)
+        });
+        let mut values = parameters.filter_map(|parameter| parameter.strip_prefix(b"token="));
         match (values.next(), values.next()) {
             (None, _) => TokenParameter::Missing,
             (Some(_), Some(_)) => TokenParameter::Repeated,
-            (Some(value), None) => TokenParameter::Given(match memchr::memchr(b'%', value.as_bytes()) {
-                None => Cow::Borrowed(value.as_bytes()),
-                Some(_) => percent_decode(value.as_bytes()).into(),
+            (Some(value), None) => TokenParameter::Given(match memchr::memchr(b'%', value) {
+                None => Cow::Borrowed(value),
+                Some(_) => percent_decode(value).into(),
             }),
         }
     }

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use crate::authorize::Grant;
+use crate::authorize::{Grant, Terms};
 use crate::cache::{FillError, Object};
 use crate::head::FileFields;
 pub(crate) use check::ResolveError;
@@ -28,8 +28,7 @@ pub(crate) struct OpenFile {
     pub(crate) entry: Rc<Entry>,
     /// The token's name to save as.
     pub(crate) save_as: Option<String>,
-    /// Whom its reads are charged to.
-    pub(crate) requester: u64,
+    pub(crate) terms: Terms,
 }
 
 /// One worker's view of one version of a file.
@@ -73,12 +72,12 @@ impl Resolver {
         until: Instant,
     ) -> Result<OpenFile, ResolveError> {
         let file_id = grant.file_id.as_str();
-        let requester = grant.requester;
+        let requester = grant.terms.requester;
         let entry = match self.ready(file_id, requester, now) {
             Some(entry) => entry,
             None => self.refresh(file_id, requester, until).await?,
         };
-        Ok(OpenFile { entry, save_as: grant.save_as.as_deref().map(str::to_owned), requester })
+        Ok(OpenFile { entry, save_as: grant.save_as.as_deref().map(str::to_owned), terms: grant.terms })
     }
 
     /// The entry, if it may be served as it is.

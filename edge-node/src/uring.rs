@@ -7,13 +7,17 @@
 //! it with tokio-uring until the kernel is done. The runtime itself must never be dropped with operations in flight:
 //! the process ends by `exit`.
 
-#![allow(unsafe_code, reason = "the ring's operations and memory mappings are the one place for it")]
+#![allow(
+    unsafe_code,
+    reason = "the ring's operations, memory mappings and one ioctl are the one place for it"
+)]
 
 mod close;
 mod mapping;
 mod open;
 mod read;
 mod statx;
+mod unacknowledged;
 
 use std::io;
 
@@ -26,6 +30,7 @@ pub(crate) use mapping::WindowFile;
 pub(crate) use open::{OpenRules, Root, open};
 pub(crate) use read::{AlignedBuffer, ReadTarget, read};
 pub(crate) use statx::{FileKind, FileStat, Version, statx, statx_root};
+pub(crate) use unacknowledged::unacknowledged;
 
 /// Submission queue entries of a worker's ring: one, so that every push submits the one before, see [`submit`].
 const SUBMISSION_ENTRIES: u32 = 1;

@@ -2,10 +2,11 @@
 //! another worker but what is read.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::Guard;
 use sluice_shared::client_net;
@@ -21,7 +22,8 @@ use crate::connection;
 use crate::drain::Phase;
 use crate::head::DateCache;
 use crate::head::Persistence;
-use crate::limits::{Deadlines, SWEEP_EVERY};
+use crate::limits::{Addresses, Deadlines, SWEEP_EVERY, Tokens, Waiting};
+use crate::logs::{AccessLog, Meters, UsageRecord, WorkerLog};
 use crate::metrics::WorkerMetrics;
 use crate::reject::Reject;
 use crate::request::HEAD_BYTES_MAX;
@@ -31,54 +33,76 @@ use crate::resolve::Resolver;
 const BUFFER_BYTES: usize = HEAD_BYTES_MAX + 4096;
 /// Idle buffers kept, of each kind.
 const POOL_MAX: usize = 256;
+/// Connections that are turned away at a time and told so in peace; more are closed at once.
+const TURNED_AWAY_MAX: usize = 64;
+/// While nothing in the cache can be evicted, a client that takes nothing for so long is cut.
+const STALLED_WHEN_SHORT: Duration = Duration::from_secs(2);
 
-/// What a worker's connections share.
-pub(crate) struct Worker {
+/// What all workers are given.
+#[derive(Clone)]
+pub(crate) struct Process {
     pub(crate) id: EdgeId,
     pub(crate) limits: Limits,
     pub(crate) key_file: Arc<KeyFile>,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) addresses: Arc<Addresses>,
+    pub(crate) tokens: Arc<Tokens>,
+    pub(crate) access_log: Option<Arc<AccessLog>>,
+    pub(crate) usage: Option<Arc<UsageRecord>>,
+}
+
+/// What a worker's connections share.
+pub(crate) struct Worker {
+    pub(crate) process: Process,
     pub(crate) resolver: Resolver,
     pub(crate) metrics: Arc<WorkerMetrics>,
-    pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) deadlines: Rc<Deadlines>,
     pub(crate) date: RefCell<DateCache>,
     pub(crate) buffers: Pool<ReceiveBuffer>,
     pub(crate) outs: Pool<Vec<u8>>,
     pub(crate) scratches: Pool<Scratch>,
+    pub(crate) access_log: Option<WorkerLog>,
+    pub(crate) meters: Option<Meters>,
     /// This worker's even share of the process's limit.
     connections_max: u64,
+    /// Connections that are being turned away, and not counted among those.
+    turned_away: Cell<usize>,
     /// The phase as of the last turn of the sweep.
     seen_phase: Cell<Phase>,
 }
 
+impl Deref for Worker {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.process
+    }
+}
+
 impl Worker {
-    #[allow(clippy::too_many_arguments, reason = "called once, with what the process is made of")]
     pub(crate) fn new(
-        id: EdgeId,
-        limits: Limits,
+        process: Process,
         connections_max: usize,
-        key_file: Arc<KeyFile>,
-        cache: Arc<Cache>,
         resolver: Resolver,
         metrics: Arc<WorkerMetrics>,
-        phase: watch::Receiver<Phase>,
     ) -> Self {
+        let access_log = process.access_log.clone();
+        let usage = process.usage.clone();
         Self {
-            id,
-            limits,
-            key_file,
-            cache,
             resolver,
             metrics,
-            phase,
             deadlines: Rc::default(),
             date: RefCell::new(DateCache::new()),
             buffers: Pool::default(),
             outs: Pool::default(),
             scratches: Pool::default(),
+            access_log: access_log.map(|log| WorkerLog::new(log, process.id.as_str())),
+            meters: usage.map(Meters::new),
             connections_max: connections_max as u64,
+            turned_away: Cell::new(0),
             seen_phase: Cell::new(Phase::Serving),
+            process,
         }
     }
 
@@ -124,35 +148,60 @@ impl Worker {
         }
     }
 
-    fn admit(self: &Rc<Self>, stream: TcpStream, client: std::net::IpAddr) {
+    fn admit(self: &Rc<Self>, stream: TcpStream, client: IpAddr) {
+        let client = client_net::normalise(client);
         let _ = stream.set_nodelay(true);
         if self.metrics.connections.value() >= self.connections_max {
-            return self.turn_away(&stream);
+            self.metrics.refused_full.add_alone(1);
+            return self.turn_away(stream, client, Reject::Full);
         }
+        let Some(place) = self.addresses.admit(client) else {
+            self.metrics.refused_address.add_alone(1);
+            return self.turn_away(stream, client, Reject::FullForAddress);
+        };
         self.metrics.connections_total.add_alone(1);
         self.metrics.connections.add(1);
-        tokio_uring::spawn(connection::serve(stream, client_net::normalise(client), Rc::clone(self)));
+        tokio_uring::spawn(connection::serve(stream, client, place, Rc::clone(self)));
     }
 
-    /// A word to a client that has no place, if its socket takes it, without waiting for its request.
-    fn turn_away(&self, stream: &TcpStream) {
+    /// A word to a client that has no place, without waiting for its request.
+    fn turn_away(self: &Rc<Self>, stream: TcpStream, client: IpAddr, reject: Reject) {
         let mut out = self.outs.take();
-        let secs = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        Reject::Full.write(self.date.borrow_mut().at(secs), Persistence::Close, true, &mut out);
-        self.metrics.request(Reject::Full.status().as_u16());
-        let _ = stream.try_write(&out);
+        let secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        reject.write(self.date.borrow_mut().at(secs), Persistence::Close, true, &mut out);
+        self.metrics.request(reject.status().as_u16());
+        let is_said = stream.try_write(&out).is_ok_and(|count| count == out.len());
+        // Closed at once, a request that is on its way would reset the connection before the client has read.
+        if is_said && self.turned_away.get() < TURNED_AWAY_MAX {
+            self.turned_away.set(self.turned_away.get() + 1);
+            let worker = Rc::clone(self);
+            tokio_uring::spawn(async move {
+                connection::see_off(stream, client, Rc::clone(&worker)).await;
+                worker.turned_away.set(worker.turned_away.get() - 1);
+            });
+        }
     }
 
-    /// Ends late waits, for ever.
+    /// Ends late waits and hands logs over, for ever.
     pub(crate) async fn sweep(self: Rc<Self>) {
         let mut ticks = tokio::time::interval(SWEEP_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             self.seen_phase.set(*self.phase.borrow());
-            self.deadlines.sweep(Instant::now(), self.is_draining());
+            let (is_draining, is_short) = (self.is_draining(), self.cache.is_short());
+            self.deadlines.sweep(Instant::now(), |waiting, waited| match waiting {
+                Waiting::Idle => is_draining,
+                // What a client does not take stays in memory; where that is short, the slowest have to go.
+                Waiting::Send => is_short && waited >= STALLED_WHEN_SHORT,
+                Waiting::First | Waiting::Head | Waiting::Linger => false,
+            });
+            if let Some(log) = &self.access_log {
+                log.hand_over();
+            }
+            if let Some(meters) = &self.meters {
+                meters.hand_over(SystemTime::now());
+            }
         }
     }
 }

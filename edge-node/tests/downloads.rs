@@ -70,10 +70,10 @@ fn a_thousand_requests_for_one_cold_file_read_it_once() {
     let edge = Edge::start();
     let bytes = content(3 << 20, 3);
     edge.file("one.bin", &bytes);
-    let token = edge.token("one.bin");
     std::thread::scope(|scope| {
         for _ in 0..50 {
             scope.spawn(|| {
+                let token = edge.token("one.bin");
                 let mut connection = edge.connect();
                 for _ in 0..20 {
                     connection.send(&get_request(&token, ""));

@@ -20,6 +20,10 @@ pub trait Probed: Send + Sync + 'static {
     fn unready(&self) -> Vec<&'static str>;
     /// Brings metrics up to date that are counted elsewhere; called before each scrape.
     fn gather(&self);
+    /// Metrics in Prometheus' text format that the program renders itself.
+    fn more_metrics(&self) -> String {
+        String::new()
+    }
 }
 
 #[derive(Clone)]
@@ -62,8 +66,8 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 
 async fn scrape(State(admin): State<Admin>) -> Response {
     admin.probed.gather();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render())
-        .into_response()
+    let text = admin.metrics.render() + &admin.probed.more_metrics();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 async fn check_host(State(hosts): State<Arc<[String]>>, request: Request, next: Next) -> Response {

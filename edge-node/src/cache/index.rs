@@ -4,7 +4,9 @@
 //! those that evict this well take a lock or write a shared queue on each hit, and know no pins.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -26,6 +28,20 @@ pub(super) struct Index {
     queues: Mutex<Queues>,
     /// Something was released: whoever waits for room may try again.
     released: Notify,
+    /// How many have waited for room for a while.
+    starving: AtomicUsize,
+}
+
+/// From then on, who waits for room is starving.
+const STARVING_AFTER: Duration = Duration::from_millis(500);
+
+/// Counts one that is starving, until dropped.
+struct Starving<'i>(&'i Index);
+
+impl Drop for Starving<'_> {
+    fn drop(&mut self) {
+        self.0.starving.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -90,11 +106,16 @@ impl Drop for Reservation {
 
 impl Index {
     pub(super) fn new(capacity: u64) -> Self {
-        Self { capacity, queues: Mutex::default(), released: Notify::new() }
+        Self { capacity, queues: Mutex::default(), released: Notify::new(), starving: AtomicUsize::new(0) }
     }
 
     pub(super) fn capacity(&self) -> u64 {
         self.capacity
+    }
+
+    /// Whether somebody waits in vain for room: all that is held is being sent, or read.
+    pub(super) fn is_short(&self) -> bool {
+        self.starving.load(Ordering::Relaxed) > 0
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -105,14 +126,20 @@ impl Index {
     /// Waits until there is room, evicting what has to go. More than the capacity never fits and is never asked for.
     pub(super) async fn reserve(self: &Arc<Self>, bytes: u64) -> Reservation {
         assert!(bytes <= self.capacity, "a unit is smaller than the cache");
+        let began = Instant::now();
+        let mut starving = None;
         loop {
             // Armed before the try, so that no release in between is missed.
             let released = self.released.notified();
             if let Some(reservation) = self.try_reserve(bytes) {
                 return reservation;
             }
+            if starving.is_none() && began.elapsed() >= STARVING_AFTER {
+                self.starving.fetch_add(1, Ordering::Relaxed);
+                starving = Some(Starving(self));
+            }
             // Pins are dropped without a word (that path takes no lock): look again soon in any case.
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(20), released).await;
+            let _ = tokio::time::timeout(Duration::from_millis(20), released).await;
         }
     }
 

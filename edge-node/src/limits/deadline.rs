@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// How often deadlines are looked at; they are late by at most this.
+/// How often deadlines are looked at; they are late by at most twice this.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
 /// What a connection is waiting for.
@@ -32,9 +32,11 @@ pub(crate) struct Late;
 
 /// One connection's deadline.
 pub(crate) struct Deadline {
+    /// The time of the last sweep: near enough for what is looked at once a sweep, and not asked of the clock each time.
+    swept_at: Rc<Cell<Instant>>,
     waiting: Cell<Waiting>,
-    /// `None` while nothing is waited for.
-    until: Cell<Option<Instant>>,
+    /// Since when and until when; `None` while nothing is waited for.
+    wait: Cell<Option<(Instant, Instant)>>,
     late: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -57,7 +59,9 @@ impl Deadline {
                 // Only what has to wait is timed at all.
                 armed = true;
                 self.waiting.set(waiting);
-                self.until.set(Some(Instant::now() + patience));
+                // Never early: the last sweep was at most one interval ago.
+                let since = self.swept_at.get() + SWEEP_EVERY;
+                self.wait.set(Some((since, since + patience)));
                 self.late.set(false);
             }
             if self.late.get() {
@@ -71,7 +75,7 @@ impl Deadline {
         })
         .await;
         if armed {
-            self.until.set(None);
+            self.wait.set(None);
         }
         ended
     }
@@ -85,8 +89,8 @@ impl Deadline {
 }
 
 /// The deadlines of one worker's connections.
-#[derive(Default)]
 pub(crate) struct Deadlines {
+    swept_at: Rc<Cell<Instant>>,
     slots: RefCell<Vec<Option<Rc<Deadline>>>>,
     free: RefCell<Vec<usize>>,
 }
@@ -98,11 +102,22 @@ pub(crate) struct DeadlineSlot {
     deadline: Rc<Deadline>,
 }
 
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            swept_at: Rc::new(Cell::new(Instant::now())),
+            slots: RefCell::default(),
+            free: RefCell::default(),
+        }
+    }
+}
+
 impl Deadlines {
     pub(crate) fn slot(self: &Rc<Self>) -> DeadlineSlot {
         let deadline = Rc::new(Deadline {
+            swept_at: Rc::clone(&self.swept_at),
             waiting: Cell::new(Waiting::Send),
-            until: Cell::new(None),
+            wait: Cell::new(None),
             late: Cell::new(false),
             waker: RefCell::new(None),
         });
@@ -115,12 +130,12 @@ impl Deadlines {
         DeadlineSlot { deadlines: Rc::clone(self), place, deadline }
     }
 
-    /// Ends waits that are late, and those for a next request where there shall be none.
-    pub(crate) fn sweep(&self, now: Instant, end_idle: bool) {
+    /// Ends waits that are late, and those that `unwanted` names of what is waited for and for how long.
+    pub(crate) fn sweep(&self, now: Instant, unwanted: impl Fn(Waiting, Duration) -> bool) {
+        self.swept_at.set(now);
         for deadline in self.slots.borrow().iter().flatten() {
-            let Some(until) = deadline.until.get() else { continue };
-            let unwanted = end_idle && deadline.waiting.get() == Waiting::Idle;
-            if until <= now || unwanted {
+            let Some((since, until)) = deadline.wait.get() else { continue };
+            if until <= now || unwanted(deadline.waiting.get(), now.saturating_duration_since(since)) {
                 deadline.end();
             }
         }
@@ -161,13 +176,36 @@ mod tests {
         };
         let sweep = async {
             tokio::task::yield_now().await;
-            deadlines.sweep(Instant::now(), false);
+            deadlines.sweep(Instant::now() + SWEEP_EVERY, |_, _| false);
         };
         let ((late_ended, patient_ended), ()) = tokio::join!(waits, sweep);
         assert_eq!(late_ended, Err(Late));
         assert!(patient_ended.is_err(), "the patient wait went on");
         drop((late, patient));
         assert_eq!(deadlines.free.borrow().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn waits_that_are_unwanted_end() {
+        let deadlines = Rc::new(Deadlines::default());
+        let (idle, sending) = (deadlines.slot(), deadlines.slot());
+        let hour = Duration::from_secs(3600);
+        let waits = async {
+            tokio::join!(
+                idle.bound(Waiting::Idle, hour, std::future::pending::<()>()),
+                tokio::time::timeout(
+                    Duration::from_millis(50),
+                    sending.bound(Waiting::Send, hour, std::future::pending::<()>())
+                ),
+            )
+        };
+        let sweep = async {
+            tokio::task::yield_now().await;
+            deadlines.sweep(Instant::now(), |waiting, _| waiting == Waiting::Idle);
+        };
+        let ((idle_ended, sending_ended), ()) = tokio::join!(waits, sweep);
+        assert_eq!(idle_ended, Err(Late));
+        assert!(sending_ended.is_err(), "the other went on");
     }
 
     #[tokio::test]

@@ -233,7 +233,7 @@ impl Config {
                     limits.connections_per_address,
                     1000,
                 )?,
-                transfers_per_token: positive("limits.transfers_per_token", limits.transfers_per_token, 32)?,
+                transfers_per_token: positive("limits.transfers_per_token", limits.transfers_per_token, 100)?,
                 // An eighth of the cache: reads under way hold room, and as many stuck ones may; they must not empty it.
                 inflight_bytes: limits.inflight.map_or(u64::MAX, |bytes| bytes.0).min(cache_size / 8),
             },

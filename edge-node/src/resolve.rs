@@ -31,6 +31,12 @@ pub(crate) struct OpenFile {
     pub(crate) terms: Terms,
 }
 
+impl OpenFile {
+    fn new(entry: Rc<Entry>, grant: &Grant<'_>) -> Self {
+        Self { entry, save_as: grant.save_as.as_deref().map(str::to_owned), terms: grant.terms }
+    }
+}
+
 /// One worker's view of one version of a file.
 pub(crate) struct Entry {
     pub(crate) object: Arc<Object>,
@@ -60,8 +66,14 @@ impl Resolver {
         Self { files, entries: RefCell::default() }
     }
 
-    /// Finds or opens the granted file, by `until` at the latest. While it is fresh this waits for nothing; once in half
-    /// of `revalidate` a request sets a check going, and does not wait for it either.
+    /// The granted file, where it was confirmed lately. Once in half of `revalidate` a request sets a check going, and
+    /// does not wait for it.
+    pub(crate) fn resolve_now(&self, grant: &Grant<'_>, now: Instant) -> Option<OpenFile> {
+        let entry = self.ready(grant.file_id.as_str(), grant.terms.requester, now)?;
+        Some(OpenFile::new(entry, grant))
+    }
+
+    /// Finds or opens the granted file, by `until` at the latest.
     ///
     /// # Errors
     /// No such file; the store failed or did not answer in time.
@@ -71,13 +83,11 @@ impl Resolver {
         now: Instant,
         until: Instant,
     ) -> Result<OpenFile, ResolveError> {
-        let file_id = grant.file_id.as_str();
-        let requester = grant.terms.requester;
-        let entry = match self.ready(file_id, requester, now) {
-            Some(entry) => entry,
-            None => self.refresh(file_id, requester, until).await?,
-        };
-        Ok(OpenFile { entry, save_as: grant.save_as.as_deref().map(str::to_owned), terms: grant.terms })
+        if let Some(file) = self.resolve_now(grant, now) {
+            return Ok(file);
+        }
+        let entry = self.refresh(grant.file_id.as_str(), grant.terms.requester, until).await?;
+        Ok(OpenFile::new(entry, grant))
     }
 
     /// The entry, if it may be served as it is.

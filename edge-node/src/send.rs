@@ -54,12 +54,14 @@ pub(crate) struct Sender<'c> {
     pub(crate) rate: Option<NonZeroU64>,
     /// What the connection has had of that.
     pub(crate) pace: &'c RefCell<Pace>,
-    pub(crate) sent: Sent,
+    pub(crate) sent: &'c Sent,
 }
 
 /// What has gone of an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
+    /// Bytes of its text.
+    text_bytes: Cell<usize>,
     /// When a head that is followed by a large body had gone.
     pub(crate) head_at: Cell<Option<Instant>>,
     pub(crate) body_bytes: Cell<u64>,
@@ -76,49 +78,67 @@ pub(crate) struct Source<'c> {
 }
 
 impl Sender<'_> {
-    /// Sends a text: a head, or a whole answer without a file in it.
-    pub(crate) async fn send_text(&self, text: &[u8]) -> Result<(), SendError> {
-        self.send(text, SendFlags::empty()).await
+    /// Sends a text without waiting: `None` where the socket is full.
+    pub(crate) fn try_text(&self, text: &[u8]) -> Option<Result<(), SendError>> {
+        unless_full(self.push(text, SendFlags::empty()))
     }
 
-    /// Sends a head and a small body behind it in one.
-    pub(crate) async fn send_small(&self, head: &mut Vec<u8>, body: &[u8]) -> Result<(), SendError> {
-        self.allowance().await;
-        // Copied behind the head: that costs less than telling the kernel of two places.
-        head.extend_from_slice(body);
-        self.send(head, SendFlags::empty()).await?;
-        self.count(body.len() as u64);
+    /// Sends a head that is not to be sent alone, without waiting: a body follows at once (`MSG_MORE`).
+    pub(crate) fn try_head(&self, head: &[u8]) -> Option<Result<(), SendError>> {
+        unless_full(self.push(head, SendFlags::MORE))
+    }
+
+    /// Sends a range of a small file that is kept in shared memory, without waiting.
+    pub(crate) fn try_extent(&self, extent: &Extent, range: &Range<u64>) -> Option<Result<(), SendError>> {
+        unless_full(self.push_extent(extent, range, u64::MAX))
+    }
+
+    /// As [`Self::try_text`], waiting for the client.
+    pub(crate) async fn send_text(&self, text: &[u8]) -> Result<(), SendError> {
+        while let Err(full) = self.push(text, SendFlags::empty()) {
+            self.await_room(full).await?;
+        }
         Ok(())
     }
 
-    /// Sends a head that is not to be sent alone: a body follows at once (`MSG_MORE`).
+    /// As [`Self::try_head`], waiting for the client.
     pub(crate) async fn send_head(&self, head: &[u8]) -> Result<(), SendError> {
-        self.send(head, SendFlags::MORE).await
+        while let Err(full) = self.push(head, SendFlags::MORE) {
+            self.await_room(full).await?;
+        }
+        Ok(())
     }
 
-    /// By `send`: `writev` takes a longer way through the kernel, 4 % of a small request's time.
-    async fn send(&self, bytes: &[u8], flags: SendFlags) -> Result<(), SendError> {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            let sending = || Ok(rustix::net::send(self.stream, &bytes[sent..], flags | SendFlags::NOSIGNAL)?);
-            match self.stream.try_io(Interest::WRITABLE, sending) {
-                Ok(count) => sent += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
-                Err(error) => return Err(error.into()),
+    /// As [`Self::try_extent`], waiting for the client and at its rate.
+    pub(crate) async fn send_extent(&self, extent: &Extent, range: &Range<u64>) -> Result<(), SendError> {
+        while self.sent.body_bytes.get() < range.end - range.start {
+            let allowed = self.allowance().await;
+            if let Err(full) = self.push_extent(extent, range, allowed) {
+                self.await_room(full).await?;
             }
         }
         Ok(())
     }
 
-    /// Sends a range of a small file that is kept in shared memory.
-    pub(crate) async fn send_extent(&self, extent: &Extent, range: Range<u64>) -> Result<(), SendError> {
-        let (mut offset, end) = (extent.offset() + range.start, extent.offset() + range.end);
+    /// Sends what is left of a text, as far as the socket takes it.
+    ///
+    /// By `send`: `writev` takes a longer way through the kernel, 4 % of a small request's time.
+    fn push(&self, text: &[u8], flags: SendFlags) -> io::Result<()> {
+        let sent = &self.sent.text_bytes;
+        while sent.get() < text.len() {
+            let left = &text[sent.get()..];
+            let sending = || Ok(rustix::net::send(self.stream, left, flags | SendFlags::NOSIGNAL)?);
+            sent.set(sent.get() + self.stream.try_io(Interest::WRITABLE, sending)?);
+        }
+        Ok(())
+    }
+
+    /// Sends what is left of a range, `most` bytes at most, as far as the socket takes it.
+    fn push_extent(&self, extent: &Extent, range: &Range<u64>, most: u64) -> io::Result<()> {
+        let mut offset = extent.offset() + range.start + self.sent.body_bytes.get();
+        let end = (extent.offset() + range.end).min(offset.saturating_add(most));
         while offset < end {
-            let portion_end = end.min(offset.saturating_add(self.allowance().await));
-            match self.send_file(extent.memory(), &mut offset, portion_end) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
-                sent => sent?,
-            }
+            self.send_file(extent.memory(), &mut offset, end)?;
         }
         Ok(())
     }
@@ -137,7 +157,7 @@ impl Sender<'_> {
     }
 
     /// Waits until the rate lets bytes go; gives how many.
-    async fn allowance(&self) -> u64 {
+    pub(crate) async fn allowance(&self) -> u64 {
         let Some(rate) = self.rate else { return u64::MAX };
         loop {
             let allowed = self.pace.borrow_mut().allow(rate, Instant::now());
@@ -148,7 +168,8 @@ impl Sender<'_> {
         }
     }
 
-    fn count(&self, bytes: u64) {
+    /// Counts bytes of a body that have gone.
+    pub(crate) fn count(&self, bytes: u64) {
         self.metrics.body_bytes.add_alone(bytes);
         self.sent.body_bytes.set(self.sent.body_bytes.get() + bytes);
         if let Some(meter) = self.meter {
@@ -159,7 +180,19 @@ impl Sender<'_> {
         }
     }
 
-    async fn writable(&self) -> Result<(), SendError> {
+    /// Waits until a socket that was full takes more; any other error is the client's end.
+    async fn await_room(&self, full: io::Error) -> Result<(), SendError> {
+        if full.kind() != io::ErrorKind::WouldBlock {
+            return Err(full.into());
+        }
         Ok(self.deadline.bound(Waiting::Send, self.send_timeout, self.stream.writable()).await??)
+    }
+}
+
+/// What was sent without waiting; `None` where that was not all because the socket is full.
+fn unless_full(sent: io::Result<()>) -> Option<Result<(), SendError>> {
+    match sent {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        sent => Some(sent.map_err(SendError::from)),
     }
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::config::Limits;
 use crate::limits::{AddressPlace, DeadlineSlot, Late, Pace, Waiting};
 use crate::reject::Reject;
 use crate::request::{self, HEAD_BYTES_MAX};
@@ -27,19 +28,6 @@ use answer::Answer;
 /// not destroyed by a reset (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
-
-/// Serves one connection until it ends.
-pub(crate) async fn serve(stream: TcpStream, client: IpAddr, place: AddressPlace, worker: Rc<Worker>) {
-    let mut connection = Connection::new(stream, client, worker);
-    connection.run().await;
-    connection.worker.metrics.connections.subtract(1);
-    drop(place);
-}
-
-/// Sees a client off that has been told why.
-pub(crate) async fn see_off(stream: TcpStream, client: IpAddr, worker: Rc<Worker>) {
-    Connection::new(stream, client, worker).linger().await;
-}
 
 /// How a connection goes on after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +62,8 @@ enum Step<'c> {
     Later(Rest<'c>),
 }
 
-struct Connection {
+/// One client's connection. Boxed where it is made: a task holds what it was given twice.
+pub(crate) struct Connection {
     stream: TcpStream,
     client: IpAddr,
     deadline: DeadlineSlot,
@@ -82,28 +71,42 @@ struct Connection {
     /// What the socket may hold unsent has been bounded.
     is_bounded: Cell<bool>,
     worker: Rc<Worker>,
+    /// Among those of its address; without one it is only seen off.
+    _place: Option<AddressPlace>,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, client: IpAddr, worker: Rc<Worker>) -> Self {
+    pub(crate) fn new(
+        stream: TcpStream,
+        client: IpAddr,
+        place: Option<AddressPlace>,
+        worker: Rc<Worker>,
+    ) -> Box<Self> {
         let deadline = worker.deadlines.slot();
         let pace = RefCell::new(Pace::new(Instant::now()));
-        Self { stream, client, deadline, pace, is_bounded: Cell::new(false), worker }
+        Box::new(Self { stream, client, deadline, pace, is_bounded: Cell::new(false), worker, _place: place })
+    }
+
+    /// Serves the connection until it ends.
+    pub(crate) async fn serve(mut self: Box<Self>) {
+        self.run().await;
+        self.worker.metrics.connections.subtract(1);
+    }
+
+    /// Sees a client off that has been told why.
+    pub(crate) async fn see_off(mut self: Box<Self>) {
+        self.linger().await;
     }
 
     async fn run(&mut self) {
-        let limits = self.worker.limits;
-        let (mut waiting, mut patience) = (Waiting::First, limits.head_timeout);
+        let mut waiting = Waiting::First;
         let mut carried: Option<Buffer> = None;
         loop {
-            let buffer = match carried.take() {
-                Some(buffer) => buffer,
-                None => match self.first_bytes(waiting, patience).await {
-                    Some(buffer) => buffer,
-                    None => return,
-                },
-            };
-            (waiting, patience) = (Waiting::Idle, limits.idle_timeout);
+            if carried.is_none() {
+                carried = self.first_bytes(waiting).await;
+            }
+            let Some(buffer) = carried.take() else { return };
+            waiting = Waiting::Idle;
             let next;
             (next, carried) = match self.step(buffer) {
                 Step::Done(next, rest) => (next, rest),
@@ -175,8 +178,10 @@ impl Connection {
     }
 
     /// Waits for a request's first bytes; a buffer is taken when they are there.
-    async fn first_bytes(&mut self, waiting: Waiting, patience: Duration) -> Option<Buffer> {
+    async fn first_bytes(&mut self, waiting: Waiting) -> Option<Buffer> {
         let worker = &self.worker;
+        let Limits { head_timeout, idle_timeout, .. } = worker.limits;
+        let patience = if waiting == Waiting::First { head_timeout } else { idle_timeout };
         let stream = &mut self.stream;
         let reading = std::future::poll_fn(|context| {
             let mut buffer = worker.buffers.take();

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::cache::Cache;
 use crate::config::Limits;
-use crate::connection;
+use crate::connection::Connection;
 use crate::drain::Phase;
 use crate::head::DateCache;
 use crate::head::Persistence;
@@ -161,7 +161,7 @@ impl Worker {
         };
         self.metrics.connections_total.add_alone(1);
         self.metrics.connections.add(1);
-        tokio_uring::spawn(connection::serve(stream, client, place, Rc::clone(self)));
+        tokio_uring::spawn(Connection::new(stream, client, Some(place), Rc::clone(self)).serve());
     }
 
     /// A word to a client that has no place, without waiting for its request.
@@ -176,7 +176,7 @@ impl Worker {
             self.turned_away.set(self.turned_away.get() + 1);
             let worker = Rc::clone(self);
             tokio_uring::spawn(async move {
-                connection::see_off(stream, client, Rc::clone(&worker)).await;
+                Connection::new(stream, client, None, Rc::clone(&worker)).see_off().await;
                 worker.turned_away.set(worker.turned_away.get() - 1);
             });
         }

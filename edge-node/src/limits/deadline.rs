@@ -35,8 +35,10 @@ pub(crate) struct Deadline {
     /// The time of the last sweep: near enough for what is looked at once a sweep, and not asked of the clock each time.
     swept_at: Rc<Cell<Instant>>,
     waiting: Cell<Waiting>,
-    /// Since when and until when; `None` while nothing is waited for.
-    wait: Cell<Option<(Instant, Instant)>>,
+    /// Until when; `None` while nothing is waited for.
+    until: Cell<Option<Instant>>,
+    /// For how long, in milliseconds: an idle connection is kept small.
+    patience_ms: Cell<u32>,
     late: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -60,8 +62,8 @@ impl Deadline {
                 armed = true;
                 self.waiting.set(waiting);
                 // Never early: the last sweep was at most one interval ago.
-                let since = self.swept_at.get() + SWEEP_EVERY;
-                self.wait.set(Some((since, since + patience)));
+                self.until.set(Some(self.swept_at.get() + SWEEP_EVERY + patience));
+                self.patience_ms.set(u32::try_from(patience.as_millis()).unwrap_or(u32::MAX));
                 self.late.set(false);
             }
             if self.late.get() {
@@ -75,7 +77,7 @@ impl Deadline {
         })
         .await;
         if armed {
-            self.wait.set(None);
+            self.until.set(None);
         }
         ended
     }
@@ -117,7 +119,8 @@ impl Deadlines {
         let deadline = Rc::new(Deadline {
             swept_at: Rc::clone(&self.swept_at),
             waiting: Cell::new(Waiting::Send),
-            wait: Cell::new(None),
+            until: Cell::new(None),
+            patience_ms: Cell::new(0),
             late: Cell::new(false),
             waker: RefCell::new(None),
         });
@@ -134,8 +137,10 @@ impl Deadlines {
     pub(crate) fn sweep(&self, now: Instant, unwanted: impl Fn(Waiting, Duration) -> bool) {
         self.swept_at.set(now);
         for deadline in self.slots.borrow().iter().flatten() {
-            let Some((since, until)) = deadline.wait.get() else { continue };
-            if until <= now || unwanted(deadline.waiting.get(), now.saturating_duration_since(since)) {
+            let Some(until) = deadline.until.get() else { continue };
+            let patience = Duration::from_millis(deadline.patience_ms.get().into());
+            let waited = patience.saturating_sub(until.saturating_duration_since(now));
+            if until <= now || unwanted(deadline.waiting.get(), waited) {
                 deadline.end();
             }
         }

@@ -7,9 +7,9 @@
 mod answer;
 mod delivery;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -65,26 +65,19 @@ enum Step<'c> {
 /// One client's connection. Boxed where it is made: a task holds what it was given twice.
 pub(crate) struct Connection {
     stream: TcpStream,
-    client: IpAddr,
+    place: AddressPlace,
     deadline: DeadlineSlot,
-    pace: RefCell<Pace>,
+    pace: Cell<Pace>,
     /// What the socket may hold unsent has been bounded.
     is_bounded: Cell<bool>,
     worker: Rc<Worker>,
-    /// Among those of its address; without one it is only seen off.
-    _place: Option<AddressPlace>,
 }
 
 impl Connection {
-    pub(crate) fn new(
-        stream: TcpStream,
-        client: IpAddr,
-        place: Option<AddressPlace>,
-        worker: Rc<Worker>,
-    ) -> Box<Self> {
+    pub(crate) fn new(stream: TcpStream, place: AddressPlace, worker: Rc<Worker>) -> Box<Self> {
         let deadline = worker.deadlines.slot();
-        let pace = RefCell::new(Pace::new(Instant::now()));
-        Box::new(Self { stream, client, deadline, pace, is_bounded: Cell::new(false), worker, _place: place })
+        let pace = Cell::new(Pace::new(Instant::now()));
+        Box::new(Self { stream, place, deadline, pace, is_bounded: Cell::new(false), worker })
     }
 
     /// Serves the connection until it ends.
@@ -177,21 +170,18 @@ impl Connection {
         }
     }
 
-    /// Waits for a request's first bytes; a buffer is taken when they are there.
-    async fn first_bytes(&mut self, waiting: Waiting) -> Option<Buffer> {
-        let worker = &self.worker;
-        let Limits { head_timeout, idle_timeout, .. } = worker.limits;
-        let patience = if waiting == Waiting::First { head_timeout } else { idle_timeout };
-        let stream = &mut self.stream;
-        let reading = std::future::poll_fn(|context| {
-            let mut buffer = worker.buffers.take();
-            let read = poll_read(stream, &mut buffer, context);
-            read.map(|read| read.map(|count| (count, buffer)))
-        });
-        match self.deadline.bound(waiting, patience, reading).await {
-            Ok(Ok((1.., buffer))) => Some(buffer),
-            Ok(Ok((0, _)) | Err(_)) | Err(Late) => None,
-        }
+    /// Waits for a request's first bytes; a buffer is taken when they are there. `None` where the client closed, or
+    /// idled too long. Written out as a function that is polled: most connections are here, and it is all they hold.
+    fn first_bytes(&mut self, waiting: Waiting) -> impl Future<Output = Option<Buffer>> {
+        let mut armed = false;
+        poll_fn(move |context| {
+            let Limits { head_timeout, idle_timeout, .. } = self.worker.limits;
+            let patience = if waiting == Waiting::First { head_timeout } else { idle_timeout };
+            let mut buffer = self.worker.buffers.take();
+            let read = poll_read(&mut self.stream, &mut buffer, context);
+            let judged = self.deadline.judge(read, &mut armed, (waiting, patience), context);
+            judged.map(|read| matches!(read, Ok(Ok(1..))).then_some(buffer))
+        })
     }
 
     /// Lets the client see the last answer: no more is sent, and what it sends is thrown away for a while.
@@ -229,7 +219,7 @@ fn whole_head(buffer: &mut Buffer, searched: usize) -> Result<Option<usize>, Rej
 }
 
 async fn read_more(stream: &mut TcpStream, buffer: &mut Buffer) -> io::Result<usize> {
-    std::future::poll_fn(|context| poll_read(stream, buffer, context)).await
+    poll_fn(|context| poll_read(stream, buffer, context)).await
 }
 
 fn poll_read(

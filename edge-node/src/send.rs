@@ -5,7 +5,7 @@ mod windows;
 
 pub(crate) use windows::bound_unsent;
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -53,7 +53,7 @@ pub(crate) struct Sender<'c> {
     /// Bytes per second that it gets, at most.
     pub(crate) rate: Option<NonZeroU64>,
     /// What the connection has had of that.
-    pub(crate) pace: &'c RefCell<Pace>,
+    pub(crate) pace: &'c Cell<Pace>,
     pub(crate) sent: &'c Sent,
 }
 
@@ -160,7 +160,9 @@ impl Sender<'_> {
     pub(crate) async fn allowance(&self) -> u64 {
         let Some(rate) = self.rate else { return u64::MAX };
         loop {
-            let allowed = self.pace.borrow_mut().allow(rate, Instant::now());
+            let mut pace = self.pace.get();
+            let allowed = pace.allow(rate, Instant::now());
+            self.pace.set(pace);
             match allowed {
                 Ok(bytes) => return bytes,
                 Err(wait) => tokio::time::sleep(wait).await,
@@ -176,7 +178,9 @@ impl Sender<'_> {
             meter.sent(bytes);
         }
         if let Some(rate) = self.rate {
-            self.pace.borrow_mut().sent(bytes, rate);
+            let mut pace = self.pace.get();
+            pace.sent(bytes, rate);
+            self.pace.set(pace);
         }
     }
 

@@ -22,7 +22,7 @@ use crate::connection::Connection;
 use crate::drain::Phase;
 use crate::head::DateCache;
 use crate::head::Persistence;
-use crate::limits::{Addresses, Deadlines, SWEEP_EVERY, Tokens, Waiting};
+use crate::limits::{AddressPlace, Addresses, Deadlines, SWEEP_EVERY, Tokens, Waiting};
 use crate::logs::{AccessLog, Meters, UsageRecord, WorkerLog};
 use crate::metrics::WorkerMetrics;
 use crate::reject::Reject;
@@ -161,7 +161,7 @@ impl Worker {
         };
         self.metrics.connections_total.add_alone(1);
         self.metrics.connections.add(1);
-        tokio_uring::spawn(Connection::new(stream, client, Some(place), Rc::clone(self)).serve());
+        tokio_uring::spawn(Connection::new(stream, place, Rc::clone(self)).serve());
     }
 
     /// A word to a client that has no place, without waiting for its request.
@@ -174,9 +174,9 @@ impl Worker {
         // Closed at once, a request that is on its way would reset the connection before the client has read.
         if is_said && self.turned_away.get() < TURNED_AWAY_MAX {
             self.turned_away.set(self.turned_away.get() + 1);
-            let worker = Rc::clone(self);
+            let (worker, place) = (Rc::clone(self), AddressPlace::uncounted(client));
             tokio_uring::spawn(async move {
-                Connection::new(stream, client, None, Rc::clone(&worker)).see_off().await;
+                Connection::new(stream, place, Rc::clone(&worker)).see_off().await;
                 worker.turned_away.set(worker.turned_away.get() - 1);
             });
         }

@@ -134,7 +134,7 @@ impl Connection {
         }
         head.check_path()?;
         let now = NumericDate::from_system_time(now);
-        let grant = authorize(head, self.client, &worker.keys(), now, scratch)?;
+        let grant = authorize(head, self.place.client(), &worker.keys(), now, scratch)?;
         if let Some(record) = &mut exchange.record {
             record.note(&grant);
         }
@@ -251,10 +251,10 @@ impl Connection {
         match reject {
             Reject::Authorize(AuthorizeError::Token(error)) => {
                 worker.metrics.token_failure(error);
-                tracing::info!(edge = %worker.id, client = %self.client, reason = %error, "token refused");
+                tracing::info!(edge = %worker.id, client = %self.place.client(), reason = %error, "token refused");
             }
             Reject::Authorize(error) => {
-                tracing::info!(edge = %worker.id, client = %self.client, reason = %error, "request refused");
+                tracing::info!(edge = %worker.id, client = %self.place.client(), reason = %error, "request refused");
             }
             Reject::Resolve(error) if !matches!(error, ResolveError::NotFound) => {
                 tracing::warn!(edge = %worker.id, %error, "a file could not be served");

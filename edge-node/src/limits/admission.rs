@@ -19,10 +19,11 @@ pub(crate) struct Addresses {
     shards: [Mutex<HashMap<IpAddr, usize, foldhash::fast::RandomState>>; SHARDS],
 }
 
-/// One connection's place; given up when dropped.
+/// One connection's place, which knows who it is for; given up when dropped.
 pub(crate) struct AddressPlace {
-    addresses: Arc<Addresses>,
-    address: IpAddr,
+    /// Where it is counted, if it is.
+    addresses: Option<Arc<Addresses>>,
+    client: IpAddr,
 }
 
 impl Addresses {
@@ -32,10 +33,7 @@ impl Addresses {
 
     /// A place for a connection from `client`, if it may have another.
     pub(crate) fn admit(self: &Arc<Self>, client: IpAddr) -> Option<AddressPlace> {
-        let address = match client {
-            IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
-            v4 @ IpAddr::V4(_) => v4,
-        };
+        let address = counted(client);
         let mut shard = self.shard(address);
         let open = shard.entry(address).or_insert(0);
         if *open >= self.most {
@@ -43,7 +41,7 @@ impl Addresses {
         }
         *open += 1;
         drop(shard);
-        Some(AddressPlace { addresses: Arc::clone(self), address })
+        Some(AddressPlace { addresses: Some(Arc::clone(self)), client })
     }
 
     fn shard(&self, address: IpAddr) -> MutexGuard<'_, HashMap<IpAddr, usize, foldhash::fast::RandomState>> {
@@ -51,9 +49,30 @@ impl Addresses {
     }
 }
 
+/// The address that a client is counted by.
+fn counted(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+impl AddressPlace {
+    /// The place of a connection that is not counted.
+    pub(crate) fn uncounted(client: IpAddr) -> Self {
+        Self { addresses: None, client }
+    }
+
+    pub(crate) fn client(&self) -> IpAddr {
+        self.client
+    }
+}
+
 impl Drop for AddressPlace {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut open) = self.addresses.shard(self.address).entry(self.address) {
+        let Some(addresses) = &self.addresses else { return };
+        let address = counted(self.client);
+        if let Entry::Occupied(mut open) = addresses.shard(address).entry(address) {
             *open.get_mut() -= 1;
             if *open.get() == 0 {
                 open.remove();

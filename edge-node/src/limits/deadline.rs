@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// How often deadlines are looked at; they are late by at most twice this.
@@ -53,33 +53,49 @@ impl Deadline {
     ) -> Result<T, Late> {
         let mut future = pin!(future);
         let mut armed = false;
-        let ended = poll_fn(|context| {
-            if let Poll::Ready(output) = future.as_mut().poll(context) {
-                return Poll::Ready(Ok(output));
-            }
-            if !armed {
-                // Only what has to wait is timed at all.
-                armed = true;
-                self.waiting.set(waiting);
-                // Never early: the last sweep was at most one interval ago.
-                self.until.set(Some(self.swept_at.get() + SWEEP_EVERY + patience));
-                self.patience_ms.set(u32::try_from(patience.as_millis()).unwrap_or(u32::MAX));
-                self.late.set(false);
-            }
-            if self.late.get() {
-                return Poll::Ready(Err(Late));
-            }
-            let mut waker = self.waker.borrow_mut();
-            if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
-                *waker = Some(context.waker().clone());
-            }
-            Poll::Pending
+        poll_fn(|context| {
+            let polled = future.as_mut().poll(context);
+            self.judge(polled, &mut armed, (waiting, patience), context)
         })
-        .await;
+        .await
+    }
+
+    /// What was polled, or `Late` once `patience` is over. `armed` belongs to the wait and begins false.
+    pub(crate) fn judge<T>(
+        &self,
+        polled: Poll<T>,
+        armed: &mut bool,
+        (waiting, patience): (Waiting, Duration),
+        context: &Context<'_>,
+    ) -> Poll<Result<T, Late>> {
+        if let Poll::Ready(output) = polled {
+            self.disarm(*armed);
+            return Poll::Ready(Ok(output));
+        }
+        if !*armed {
+            // Only what has to wait is timed at all.
+            *armed = true;
+            self.waiting.set(waiting);
+            // Never early: the last sweep was at most one interval ago.
+            self.until.set(Some(self.swept_at.get() + SWEEP_EVERY + patience));
+            self.patience_ms.set(u32::try_from(patience.as_millis()).unwrap_or(u32::MAX));
+            self.late.set(false);
+        }
+        if self.late.get() {
+            self.disarm(true);
+            return Poll::Ready(Err(Late));
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn disarm(&self, armed: bool) {
         if armed {
             self.until.set(None);
         }
-        ended
     }
 
     fn end(&self) {

@@ -12,7 +12,7 @@ const PORTION_BYTES_MIN: u64 = 1024;
 ///
 /// In user space and by portions, not by `SO_MAX_PACING_RATE`: the kernel lets the first ten segments go unpaced, which
 /// over loopback and jumbo frames is most of a small file.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     /// When all that was sent is paid for.
     paid_at: Instant,

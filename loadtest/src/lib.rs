@@ -15,6 +15,7 @@ pub mod client;
 pub mod cluster;
 pub mod content;
 pub mod download;
+pub mod faulty_store;
 pub mod ports;
 pub mod process;
 pub mod settings;

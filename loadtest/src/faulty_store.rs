@@ -53,7 +53,10 @@ const THREADS: usize = 2;
 /// How the filesystem is mounted.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Manner {
-    /// Files are read past the page cache, however they are opened (`FOPEN_DIRECT_IO`).
+    /// Files are read past the page cache, however they are opened (`FOPEN_DIRECT_IO`). A read that brings some of what
+    /// was asked for, being shortened or having failed after its first MiB, brings wrong bytes for right ones to who
+    /// reads by io_uring, unless it is [`Manner::asynchronous`] too: the kernel then asks for the rest from where it
+    /// began the first time (Linux 6.18; `fuse_direct_IO` does not move the position that io_uring goes on from).
     pub direct: bool,
     /// Opens with `O_DIRECT` are refused, as by filesystems that have no such thing.
     pub refuses_direct: bool,
@@ -197,7 +200,8 @@ impl FaultyStore {
     }
 
     /// So many reads bring no more than `bytes`, as if the file ended there. Where the mount is not [`Manner::direct`],
-    /// the kernel asks for the rest itself.
+    /// the kernel asks for the rest itself, through the page cache; it is not to be shortened again there, for what is
+    /// short in the page cache is filled up with zeros (FUSE allows short answers at a file's end only).
     pub fn shorten_next_reads(&self, times: usize, which: impl Into<Which>, bytes: usize) {
         self.rules.spoil(Call::Read, which.into(), Fault::Short(bytes), times);
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -82,12 +83,20 @@ impl SoloEdge {
         self.request(file_id, "tester")?.send()
     }
 
+    /// A connection on which nothing was sent.
+    ///
+    /// # Errors
+    /// Nobody listens.
+    pub fn connect(&self) -> anyhow::Result<Connection> {
+        Connection::open(&self.member.address())
+    }
+
     /// Asks for a file and reads nothing of the answer, on a connection that is kept. `fields` end with CR LF each.
     ///
     /// # Errors
     /// Nobody listens.
     pub fn ask(&self, file_id: &str, user: &str, fields: &str) -> anyhow::Result<Connection> {
-        let mut connection = Connection::open(&self.member.address())?;
+        let mut connection = self.connect()?;
         let target = self.target(file_id, user)?;
         connection.send(format!("GET {target} HTTP/1.1\r\nHost: edge\r\n{fields}\r\n").as_bytes())?;
         Ok(connection)
@@ -131,11 +140,19 @@ impl SoloEdge {
         value.with_context(|| format!("no metric {name}"))
     }
 
+    /// Everything it has logged so far.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn log(&self) -> anyhow::Result<String> {
+        self.member.log()
+    }
+
     /// Descriptors that it has open.
     ///
     /// # Errors
     /// It does not run.
-    pub fn descriptors(&mut self) -> anyhow::Result<usize> {
+    pub fn descriptors(&self) -> anyhow::Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()?))?.count())
     }
 
@@ -143,19 +160,35 @@ impl SoloEdge {
     ///
     /// # Errors
     /// It does not run.
-    pub fn anonymous_bytes(&mut self) -> anyhow::Result<u64> {
+    pub fn anonymous_bytes(&self) -> anyhow::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"));
         Ok(line.context("no RssAnon")?.parse::<u64>()? * 1024)
     }
 
-    fn pid(&mut self) -> anyhow::Result<u32> {
-        ensure!(
-            self.member.process().is_running()?,
-            "the edge has ended; it said:\n{}",
-            self.member.process().log_tail()
-        );
-        self.member.process().pid().context("a running program has a process id")
+    /// Shared memory that its descriptors hold: what the cache really has of large and middling files.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn shared_bytes(&self) -> anyhow::Result<u64> {
+        let mut bytes = 0;
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.pid()?))? {
+            let path = entry?.path();
+            // Closed since it was listed, where there is none.
+            let Ok(link) = fs::read_link(&path) else { continue };
+            let name = link.to_string_lossy();
+            // A memfd, or a file without a name in the root of a tmpfs that is mounted nowhere.
+            if (name.starts_with("/memfd:") || name.starts_with("/#"))
+                && let Ok(metadata) = fs::metadata(&path)
+            {
+                bytes += metadata.blocks() * 512;
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn pid(&self) -> anyhow::Result<u32> {
+        self.member.pid().context("a program that was started has a process id")
     }
 }
 

@@ -49,7 +49,7 @@ fn get_stuck(rig: &Rig, files: std::ops::Range<usize>) -> Vec<Connection> {
 fn stuck_downloads_hold_up_nobody(hold: fn(&FaultyStore)) {
     let most = ROUNDS[2].end;
     let files = (0..most).map(|file| (stuck_name(file), stuck_size(file)));
-    let mut rig = Rig::start(files.chain([("hot.bin".to_owned(), 1000)]), roomy);
+    let rig = Rig::start(files.chain([("hot.bin".to_owned(), 1000)]), roomy);
     let hot = Hot::start(&rig, "hot.bin", 1000);
     rig.wait_until_well();
     let before = rig.edge.descriptors().unwrap();
@@ -199,7 +199,7 @@ fn is_degraded(rig: &Rig) -> anyhow::Result<bool> {
 fn half_of_the_places_stuck_is_degraded_until_they_are_not() {
     for concurrency in [8, 64] {
         let files = (0..concurrency).map(|file| (stuck_name(file), 20_000));
-        let mut rig = Rig::start(files.chain([("hot.bin".to_owned(), 1000)]), |settings| {
+        let rig = Rig::start(files.chain([("hot.bin".to_owned(), 1000)]), |settings| {
             settings.cache("16GiB").toml(&format!("limits.storage_concurrency = {concurrency}"))
         });
         rig.check("hot.bin", 1000);
@@ -283,7 +283,7 @@ fn what_is_cached_is_served_without_the_store_until_it_is_too_old() {
 #[test]
 fn a_client_that_leaves_a_stuck_download_leaves_nothing() {
     let files = (0..64).map(|file| (stuck_name(file), stuck_size(file)));
-    let mut rig = Rig::start(files.chain([("well.bin".to_owned(), 3 * MIB)]), roomy);
+    let rig = Rig::start(files.chain([("well.bin".to_owned(), 3 * MIB)]), roomy);
     rig.check("well.bin", 3 * MIB);
     let before = rig.edge.descriptors().unwrap();
     rig.store.hold_reads("stuck/");

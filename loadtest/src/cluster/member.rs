@@ -52,6 +52,10 @@ impl Member {
         &mut self.process
     }
 
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.pid()
+    }
+
     fn is_ready(&mut self) -> anyhow::Result<bool> {
         if !self.process.is_running()? {
             bail!("{} has ended by itself; it said:\n{}", self.id(), self.process.log_tail());

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -109,6 +109,14 @@ impl Connection {
     /// The connection broke.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Closes one or both directions; the other end sees it.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.stream.get_ref().shutdown(how)
     }
 
     /// Reads the head of the next response; its body must be read before the one after it.

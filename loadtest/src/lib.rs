@@ -15,12 +15,15 @@ pub mod client;
 pub mod cluster;
 pub mod content;
 pub mod download;
+pub mod faulty_store;
 pub mod ports;
 pub mod process;
 pub mod settings;
+pub mod solo_edge;
 pub mod tool;
 pub mod wait;
 
 pub use cluster::Cluster;
 pub use content::Content;
+pub use solo_edge::SoloEdge;
 pub use wait::wait_until;

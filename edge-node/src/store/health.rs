@@ -31,7 +31,8 @@ pub(crate) struct StoreHealth {
     /// 2 s old or older.
     pub(crate) stuck: u64,
     pub(crate) waiting: u64,
-    /// Half the slots are stuck, or the root does not answer: what is not cached had better be asked of another edge.
+    /// Half the slots of a kind are stuck, or the root does not answer: what is not cached had better be asked of another
+    /// edge.
     pub(crate) is_degraded: bool,
 }
 
@@ -57,26 +58,26 @@ impl Store {
     }
 
     fn look(&self, now: Instant) {
-        let mut stuck_of_slots = (0, 0);
+        let health = &self.health;
         let mut sum = SlotUse::default();
+        let mut is_degraded = health.root_is_silent.load(Ordering::Relaxed);
         for slots in [&self.fetches, &self.checks] {
             slots.look(now);
             let usage = slots.usage(now);
-            stuck_of_slots = (stuck_of_slots.0 + usage.stuck, stuck_of_slots.1 + slots.rules().total);
+            // Each kind by itself: where there are few places to fetch in, those to check in would hide that all are
+            // stuck.
+            is_degraded |= usage.stuck * 2 >= slots.rules().total;
             sum.under_way += usage.under_way;
+            sum.stuck += usage.stuck;
             sum.waiting += usage.waiting;
         }
-        let (stuck, slots) = stuck_of_slots;
-        let health = &self.health;
-        health.stuck.store(stuck as u64, Ordering::Relaxed);
+        health.stuck.store(sum.stuck as u64, Ordering::Relaxed);
         health.under_way.store(sum.under_way as u64, Ordering::Relaxed);
         health.waiting.store(sum.waiting as u64, Ordering::Relaxed);
-        let is_degraded = stuck * 2 >= slots || health.root_is_silent.load(Ordering::Relaxed);
         if health.is_degraded.swap(is_degraded, Ordering::Relaxed) != is_degraded {
             if is_degraded {
                 tracing::warn!(
-                    stuck,
-                    slots,
+                    stuck = sum.stuck,
                     "the store does not answer: degraded; what is cached is served on"
                 );
             } else {

@@ -102,7 +102,7 @@ impl Builder {
         let member = |id: &str, binary: &str, addresses| {
             let binary = process::binary(binary)?;
             let process = Process::new(id, binary, path(&format!("{id}.toml")), path(&format!("{id}.log")));
-            anyhow::Ok(Member { process, addresses })
+            anyhow::Ok(Member::new(process, addresses))
         };
         let coordinator = member("coordinator-1", "sluice-coordinator", Addresses::take()?)?;
         let mut edges = Vec::new();

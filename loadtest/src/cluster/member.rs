@@ -15,6 +15,10 @@ pub struct Member {
 }
 
 impl Member {
+    pub(crate) fn new(process: Process, addresses: Addresses) -> Self {
+        Self { process, addresses }
+    }
+
     /// The `id` of its configuration.
     pub fn id(&self) -> &str {
         self.process.name()
@@ -48,6 +52,10 @@ impl Member {
         &mut self.process
     }
 
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.process.pid()
+    }
+
     fn is_ready(&mut self) -> anyhow::Result<bool> {
         if !self.process.is_running()? {
             bail!("{} has ended by itself; it said:\n{}", self.id(), self.process.log_tail());
@@ -57,7 +65,7 @@ impl Member {
             .is_ok_and(|answer| answer.status() == 200))
     }
 
-    pub(super) fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let what = format!("{} is ready", self.id());
         let waited = wait_until(&what, || self.is_ready());
         waited.with_context(|| format!("{} said:\n{}", self.id(), self.process.log_tail()))

@@ -1,0 +1,301 @@
+//! Downloads that are stuck in the store hold up nobody else: not what is cached, not other files, not other users.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::io::Read as _;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sluice_loadtest::client::Connection;
+use sluice_loadtest::faulty_store::{FaultyStore, Which};
+use sluice_loadtest::settings::Settings;
+use sluice_loadtest::{Content, wait_until};
+use support::{Hot, MIB, Rig, SLACK, STORAGE_TIMEOUT, expect_refusal};
+
+/// How many downloads are stuck at a time, of files that nobody has asked for before.
+const ROUNDS: [std::ops::Range<usize>; 3] = [0..16, 16..144, 144..656];
+const HEALTHY: [(&str, u64); 4] =
+    [("well/a.bin", 20_000), ("well/b.bin", 3 * MIB + 1), ("well/c.bin", 100_000), ("well/d.bin", 1)];
+
+/// Large and small: whole in memory, one window, several.
+fn stuck_size(file: usize) -> u64 {
+    match file {
+        _ if file.is_multiple_of(16) => 2 * MIB + 4711,
+        _ if file.is_multiple_of(2) => 100_000,
+        _ => 20_000,
+    }
+}
+
+fn stuck_name(file: usize) -> String {
+    format!("stuck/{file}.bin")
+}
+
+/// Room for as many operations as the default allows.
+fn roomy(settings: Settings) -> Settings {
+    settings.cache("16GiB").toml("limits.storage_concurrency = 512")
+}
+
+/// Downloads that get stuck, each of another file and four of each user; all are in the store when this returns.
+fn get_stuck(rig: &Rig, files: std::ops::Range<usize>) -> Vec<Connection> {
+    let before = rig.store.held();
+    let ask = |file| rig.edge.ask(&stuck_name(file), &format!("user-{}", file / 4), "").unwrap();
+    let connections = files.clone().map(ask).collect();
+    rig.wait_until_held(before + files.len());
+    connections
+}
+
+fn stuck_downloads_hold_up_nobody(hold: fn(&FaultyStore)) {
+    let most = ROUNDS[2].end;
+    let files = (0..most).map(|file| (stuck_name(file), stuck_size(file)));
+    let rig = Rig::start(files.chain([("hot.bin".to_owned(), 1000)]), roomy);
+    let hot = Hot::start(&rig, "hot.bin", 1000);
+    rig.wait_until_well();
+    let before = rig.edge.descriptors().unwrap();
+    for files in ROUNDS {
+        let count = files.len();
+        hold(&rig.store);
+        let began = Instant::now();
+        let mut stuck = get_stuck(&rig, files.clone());
+        let all_asked = Instant::now();
+        for (name, size) in HEALTHY {
+            let name = format!("{count}/{name}");
+            rig.publish(&name, &Content::new(&name, size));
+            rig.check(&name, size);
+        }
+        for connection in &mut stuck {
+            expect_refusal(connection);
+        }
+        assert!(began.elapsed() >= STORAGE_TIMEOUT, "{:?}", began.elapsed());
+        let late = all_asked.elapsed();
+        assert!(late <= STORAGE_TIMEOUT + SLACK, "{count} stuck downloads were answered after {late:?}");
+        assert_eq!(rig.store.held(), count, "the store still has them");
+        rig.store.release();
+        rig.wait_until_well();
+        for file in files.take(4) {
+            rig.check(&stuck_name(file), stuck_size(file));
+        }
+    }
+    hot.finish();
+    // Large files are kept open for the next download, two descriptors each; what was stuck left nothing else.
+    let large = (0..most).filter(|file| stuck_size(*file) > 65_536).count() + ROUNDS.len() * 2;
+    rig.wait_until_descriptors(before + 2 * large);
+}
+
+#[test]
+fn downloads_that_are_stuck_in_read_hold_up_nobody() {
+    stuck_downloads_hold_up_nobody(|store| store.hold_reads("stuck/"));
+}
+
+#[test]
+fn downloads_that_are_stuck_in_open_hold_up_nobody() {
+    stuck_downloads_hold_up_nobody(|store| store.hold_opens("stuck/"));
+}
+
+#[test]
+fn downloads_that_get_stuck_after_their_head_end_short() {
+    const SIZE: u64 = 6 * MIB;
+    let files = (0..16).map(|file| (stuck_name(file), SIZE));
+    let rig = Rig::start(files.chain([("hot.bin".to_owned(), 1000)]), roomy);
+    let hot = Hot::start(&rig, "hot.bin", 1000);
+    rig.store.hold_reads(Which::that(|asked| asked.path.starts_with("stuck/") && asked.offset >= 4 * MIB));
+    let began = Instant::now();
+    let mut stuck: Vec<_> =
+        (0..16).map(|file| rig.edge.ask(&stuck_name(file), &stuck_name(file), "").unwrap()).collect();
+    thread::scope(|scope| {
+        for (file, connection) in stuck.iter_mut().enumerate() {
+            scope.spawn(move || {
+                let head = connection.read_head().unwrap();
+                assert_eq!(head.status, 200);
+                assert_eq!(head.field("content-length"), Some(SIZE.to_string().as_str()));
+                let bytes = connection.read_to_close().unwrap();
+                assert!(bytes.len() as u64 == 4 * MIB, "{} bytes came", bytes.len());
+                Content::new(&stuck_name(file), SIZE).check(0, &bytes).unwrap();
+            });
+        }
+    });
+    let waited = began.elapsed();
+    assert!(waited >= STORAGE_TIMEOUT && waited <= STORAGE_TIMEOUT + SLACK * 2, "{waited:?}");
+    hot.finish();
+    rig.store.release();
+    rig.wait_until_well();
+    rig.check(&stuck_name(3), SIZE);
+}
+
+#[test]
+fn one_stuck_file_takes_four_operations_however_many_ask() {
+    const SIZE: u64 = 64 * MIB;
+    let rig = Rig::start([("stuck/a.bin", SIZE), ("stuck/b.bin", 20_000), ("well/a.bin", SIZE)], roomy);
+    rig.store.hold_reads("stuck/");
+    // Every window is asked for, each by another user; and the small file by all.
+    let ranges: Vec<_> = (0..32u64).map(|window| window * 2 * MIB..window * 2 * MIB + 100).collect();
+    let mut waiting: Vec<_> = ranges
+        .iter()
+        .enumerate()
+        .flat_map(|(user, range)| {
+            let fields = format!("Range: bytes={}-{}\r\n", range.start, range.end - 1);
+            let user = format!("user-{user}");
+            let large = rig.edge.ask("stuck/a.bin", &user, &fields).unwrap();
+            [large, rig.edge.ask("stuck/b.bin", &user, "").unwrap()]
+        })
+        .collect();
+    rig.wait_until_held(5);
+    rig.check("well/a.bin", SIZE);
+    for connection in &mut waiting {
+        expect_refusal(connection);
+    }
+    assert_eq!((rig.store.held_of("stuck/a.bin"), rig.store.held_of("stuck/b.bin")), (4, 1));
+    assert_eq!(rig.store.most_reads_at_once("stuck/a.bin"), 4);
+    rig.store.release();
+    rig.wait_until_well();
+    rig.check("stuck/a.bin", SIZE);
+    assert_eq!(rig.store.most_reads_at_once("stuck/a.bin"), 4);
+}
+
+#[test]
+fn one_users_stuck_downloads_take_a_quarter_of_the_places() {
+    const ASKED: usize = 200;
+    let files = (0..2 * ASKED).map(|file| (stuck_name(file), stuck_size(file)));
+    let rig = Rig::start(files, |settings| settings.cache("16GiB").toml("limits.storage_concurrency = 64"));
+    let holds: [fn(&FaultyStore); 2] =
+        [|store| store.hold_reads("stuck/"), |store| store.hold_opens("stuck/")];
+    for (round, hold) in holds.into_iter().enumerate() {
+        hold(&rig.store);
+        let ask = |file| rig.edge.ask(&stuck_name(file), "greedy", "").unwrap();
+        let mut waiting: Vec<_> = (round * ASKED..(round + 1) * ASKED).map(ask).collect();
+        rig.wait_until_held(16);
+        for (name, size) in HEALTHY {
+            rig.publish(&format!("{round}/{name}"), &Content::new(&format!("{round}/{name}"), size));
+        }
+        let began = Instant::now();
+        for (name, size) in HEALTHY {
+            rig.check(&format!("{round}/{name}"), size);
+        }
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(2), "others waited {took:?}, as long as for what is stuck");
+        for connection in &mut waiting {
+            expect_refusal(connection);
+        }
+        assert_eq!(rig.store.held(), 16, "even when what is stuck has been set apart");
+        rig.store.release();
+        rig.wait_until_well();
+    }
+    rig.check(&stuck_name(0), stuck_size(0));
+}
+
+fn is_degraded(rig: &Rig) -> anyhow::Result<bool> {
+    let (status, text) = rig.edge.readiness()?;
+    let seen = [
+        status == 503 && text.contains("degraded"),
+        rig.edge.load()?["degraded"].as_bool() == Some(true),
+        rig.edge.metric("sluice_edge_degraded")? == 1.0,
+    ];
+    // They are asked one after the other, and it may change in between.
+    Ok(seen == [true; 3])
+}
+
+#[test]
+fn half_of_the_places_stuck_is_degraded_until_they_are_not() {
+    for concurrency in [8, 64] {
+        let files = (0..concurrency).map(|file| (stuck_name(file), 20_000));
+        let rig = Rig::start(files.chain([("hot.bin".to_owned(), 1000)]), |settings| {
+            settings.cache("16GiB").toml(&format!("limits.storage_concurrency = {concurrency}"))
+        });
+        rig.check("hot.bin", 1000);
+        rig.wait_until_well();
+        let before = rig.edge.descriptors().unwrap();
+        rig.store.hold_reads("stuck/");
+        let mut stuck = get_stuck(&rig, 0..concurrency / 4);
+        for connection in &mut stuck {
+            expect_refusal(connection);
+        }
+        assert_eq!(rig.edge.metric("sluice_edge_storage_stuck_operations").unwrap(), stuck.len() as f64);
+        assert!(!is_degraded(&rig).unwrap(), "a quarter is not half");
+        rig.check("hot.bin", 1000);
+        // As many as there are places.
+        stuck.extend(get_stuck(&rig, concurrency / 4..concurrency));
+        wait_until("it is degraded", || is_degraded(&rig)).unwrap();
+        rig.check("hot.bin", 1000);
+        rig.store.release();
+        rig.wait_until_well();
+        drop(stuck);
+        assert_eq!(rig.edge.metric("sluice_edge_degraded").unwrap(), 0.0);
+        assert_eq!(rig.edge.metric("sluice_edge_storage_stuck_operations").unwrap(), 0.0);
+        rig.wait_until_descriptors(before);
+    }
+}
+
+#[test]
+fn a_silent_root_alone_is_degraded_until_it_answers() {
+    let rig = Rig::start([("a.bin", 1000), ("b.bin", 3 * MIB)], |settings| settings);
+    rig.check("a.bin", 1000);
+    rig.store.hold_attributes(Which::root());
+    wait_until("it is degraded", || is_degraded(&rig)).unwrap();
+    assert_eq!(rig.store.held(), 1, "one question at a time");
+    rig.check("a.bin", 1000);
+    rig.check("b.bin", 3 * MIB);
+    rig.store.release();
+    rig.wait_until_well();
+}
+
+#[test]
+fn what_is_cached_is_served_without_the_store_until_it_is_too_old() {
+    const STALE_LIMIT: Duration = Duration::from_secs(5);
+    const FILES: [(&str, u64); 3] = [("small.bin", 5000), ("middle.bin", 50_000), ("large.bin", 5 * MIB + 3)];
+    let rig = Rig::start(FILES.into_iter().chain([("cold.bin", 1000)]), |settings| {
+        settings
+            .toml("cache.revalidate = \"500ms\"")
+            .toml("cache.stale_limit = \"5s\"")
+            .toml("limits.storage_timeout = \"1s\"")
+    });
+    for (name, size) in FILES {
+        rig.check(name, size);
+    }
+    rig.store.hold_all();
+    let held = Instant::now();
+    while held.elapsed() < STALE_LIMIT - Duration::from_secs(1) {
+        for (name, size) in FILES {
+            let asked = Instant::now();
+            rig.check(name, size);
+            let range = rig.edge.request(name, "tester").unwrap().range("1000-2999").send().unwrap();
+            assert_eq!((range.status(), range.body.len()), (206, 2000));
+            Content::new(name, size).check(1000, &range.body).unwrap();
+            assert!(asked.elapsed() < Duration::from_secs(1), "{name} took {:?}", asked.elapsed());
+        }
+    }
+    wait_until("the edge is degraded", || is_degraded(&rig)).unwrap();
+    for (name, _) in FILES {
+        wait_until("it is too old", || Ok(rig.edge.get(name)?.status() == 503)).unwrap();
+    }
+    assert!(held.elapsed() >= STALE_LIMIT, "refused after {:?}", held.elapsed());
+    expect_refusal(&mut rig.edge.ask("cold.bin", "tester", "").unwrap());
+    rig.store.release();
+    let released = Instant::now();
+    for (name, size) in FILES {
+        rig.check(name, size);
+    }
+    rig.check("cold.bin", 1000);
+    assert!(released.elapsed() < Duration::from_secs(1), "served after {:?}", released.elapsed());
+    rig.wait_until_well();
+}
+
+#[test]
+fn a_client_that_leaves_a_stuck_download_leaves_nothing() {
+    let files = (0..64).map(|file| (stuck_name(file), stuck_size(file)));
+    let rig = Rig::start(files.chain([("well.bin".to_owned(), 3 * MIB)]), roomy);
+    rig.check("well.bin", 3 * MIB);
+    let before = rig.edge.descriptors().unwrap();
+    rig.store.hold_reads("stuck/");
+    drop(get_stuck(&rig, 0..64));
+    rig.check("well.bin", 3 * MIB);
+    rig.store.release();
+    rig.wait_until_well();
+    let large = (0..64).filter(|file| stuck_size(*file) > 65_536).count();
+    rig.wait_until_descriptors(before + 2 * large);
+    let mut connection = rig.edge.ask(&stuck_name(0), "tester", "").unwrap();
+    let head = connection.read_head().unwrap();
+    let mut bytes = Vec::new();
+    connection.body(&head, "GET").unwrap().read_to_end(&mut bytes).unwrap();
+    Content::new(&stuck_name(0), stuck_size(0)).check_whole(&bytes).unwrap();
+}

@@ -15,6 +15,7 @@ pub mod client;
 pub mod cluster;
 pub mod content;
 pub mod download;
+pub mod lone_edge;
 pub mod ports;
 pub mod process;
 pub mod settings;
@@ -23,4 +24,5 @@ pub mod wait;
 
 pub use cluster::Cluster;
 pub use content::Content;
-pub use wait::wait_until;
+pub use lone_edge::LoneEdge;
+pub use wait::{wait_until, wait_until_within};

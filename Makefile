@@ -1,10 +1,11 @@
 # What can be done with a checkout. Every target installs what it needs where that is missing, and says so.
 
-.PHONY: help demo test lint bench compare audit
+.PHONY: help demo test test-nfs lint bench compare audit
 
 help:
 	@echo 'make demo     build, start a coordinator and three edges, download through them; ARGS=--once ends after the checks'
 	@echo 'make test     everything that must pass: tests, documentation tests, clippy, formatting'
+	@echo 'make test-nfs an edge over NFS whose server vanishes, in an emulated guest: five minutes; ARGS=4.2 or ARGS=3: only that NFS'
 	@echo 'make lint     clippy and formatting only'
 	@echo 'make bench    micro-benchmarks'
 	@echo 'make compare  side by side with nginx; ARGS="--rounds 5" and others, see ARGS=--help'
@@ -22,6 +23,11 @@ test:
 	cargo test --locked --workspace --doc
 	cargo nextest run --config-file .ci/nextest.toml --locked --workspace
 	$(MAKE) --no-print-directory lint
+
+test-nfs:
+	deploy/needs.sh build nfs
+	cargo build --locked --release -p sluice-edge-node -p sluice-loadtest --bins
+	loadtest/guest/test-nfs.sh $(ARGS)
 
 lint:
 	deploy/needs.sh build

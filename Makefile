@@ -1,11 +1,12 @@
 # What can be done with a checkout. Every target installs what it needs where that is missing, and says so.
 
-.PHONY: help demo test soak lint bench compare audit
+.PHONY: help demo test test-nfs soak lint bench compare audit
 
 help:
 	@echo 'make demo     build, start a coordinator and three edges, download through them; ARGS=--once ends after the checks'
 	@echo 'make test     everything that must pass: tests, documentation tests, clippy, formatting'
 	@echo 'make soak     ten minutes of clients that vanish over a store that hangs; LOADTEST_CHURN_SECONDS=3600 for an hour'
+	@echo 'make test-nfs an edge over NFS whose server vanishes, in an emulated guest: five minutes; ARGS=4.2 or ARGS=3: only that NFS'
 	@echo 'make lint     clippy and formatting only'
 	@echo 'make bench    micro-benchmarks'
 	@echo 'make compare  side by side with nginx; ARGS="--rounds 5" and others, see ARGS=--help'
@@ -28,6 +29,11 @@ soak:
 	deploy/needs.sh build test
 	cargo build --locked --workspace --bins
 	LOADTEST_CHURN_SECONDS=$${LOADTEST_CHURN_SECONDS:-600} cargo test --locked -p sluice-loadtest --test churn
+
+test-nfs:
+	deploy/needs.sh build nfs
+	cargo build --locked --release -p sluice-edge-node -p sluice-loadtest --bins
+	loadtest/guest/test-nfs.sh $(ARGS)
 
 lint:
 	deploy/needs.sh build

@@ -2,12 +2,14 @@
 # Installs what building, testing, comparing or auditing needs, and only what is missing; says so before it does.
 # Works as root or with sudo on Debian and its relatives; elsewhere it names what to install.
 #
-#   deploy/needs.sh build|demo|test|compare|audit ...
+#   deploy/needs.sh build|demo|test|nfs|compare|audit ...
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 target=${CARGO_TARGET_DIR:-target}
 packages=()
+# Installed too where Debian has them under this name.
+packages_if_known=()
 
 say() { printf '%s\n' "$*" >&2; }
 # As a program: the shell's own commands do not count.
@@ -42,6 +44,18 @@ for use in "$@"; do
         want python3 python3
         python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
         ;;
+    nfs)
+        want qemu-system-x86_64 qemu-system-x86
+        want mmdebstrap mmdebstrap
+        if ! has mke2fs && [ ! -x /sbin/mke2fs ]; then packages+=(e2fsprogs); fi
+        # Part of a package of QEMU's up to Debian 12, one of its own since.
+        if [ ! -x /usr/libexec/virtiofsd ] && [ ! -x /usr/lib/qemu/virtiofsd ]; then
+            packages+=(qemu-system-common)
+            packages_if_known+=(virtiofsd)
+        fi
+        # What the guest's packages are checked with; other systems than Debian may not have it.
+        if [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]; then packages+=(debian-archive-keyring); fi
+        ;;
     compare)
         want wrk wrk
         # Any of Debian's nginx flavours has secure_link.
@@ -51,7 +65,7 @@ for use in "$@"; do
         ;;
     audit) ;;
     *)
-        say "usage: deploy/needs.sh build|demo|test|compare|audit ..."
+        say "usage: deploy/needs.sh build|demo|test|nfs|compare|audit ..."
         exit 2
         ;;
     esac
@@ -66,6 +80,9 @@ if [ ${#packages[@]} -gt 0 ]; then
     fi
     say "Installing with apt-get: ${packages[*]}"
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q >&2
+    for package in "${packages_if_known[@]}"; do
+        if apt-cache show "$package" >/dev/null 2>&1; then packages+=("$package"); fi
+    done
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -q --no-install-recommends "${packages[@]}" >&2
     hash -r

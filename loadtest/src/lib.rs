@@ -26,4 +26,4 @@ pub mod wait;
 pub use cluster::Cluster;
 pub use content::Content;
 pub use solo_edge::SoloEdge;
-pub use wait::wait_until;
+pub use wait::{wait_until, wait_until_within};

@@ -1,6 +1,7 @@
 //! One program of a cluster: started, its output kept in a file, ended by its own process id and no other way.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::{env, io};
@@ -18,13 +19,20 @@ pub struct Process {
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    user: Option<u32>,
     child: Option<Child>,
 }
 
 impl Process {
     /// A program that is not started yet. Its output goes to `log`, every start's after the one before.
     pub fn new(name: &str, binary: PathBuf, config: PathBuf, log: PathBuf) -> Self {
-        Self { name: name.to_owned(), binary, config, log, child: None }
+        Self { name: name.to_owned(), binary, config, log, user: None, child: None }
+    }
+
+    /// Has it run as this user and group, which takes root's rights; its files must be theirs to read.
+    pub fn as_user(mut self, id: u32) -> Self {
+        self.user = Some(id);
+        self
     }
 
     /// Starts it, or starts it again. Configuration variables of the caller's own environment are kept from it.
@@ -43,6 +51,9 @@ impl Process {
         let mut command = Command::new(&self.binary);
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SLUICE_")) {
             command.env_remove(name);
+        }
+        if let Some(id) = self.user {
+            command.uid(id).gid(id);
         }
         let child = command
             .arg("--config")

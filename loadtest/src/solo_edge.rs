@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -37,6 +37,18 @@ impl SoloEdge {
     /// # Errors
     /// It is not built, will not start or gets not ready; the message holds the end of its log.
     pub fn start(root: &Path, change: impl FnOnce(Settings) -> Settings) -> anyhow::Result<Self> {
+        Self::start_as(None, root, change)
+    }
+
+    /// As [`SoloEdge::start`]; with a user, the edge runs as that one, who must be able to reach its program.
+    ///
+    /// # Errors
+    /// As [`SoloEdge::start`]; to run it as another user takes root's rights.
+    pub fn start_as(
+        user: Option<u32>,
+        root: &Path,
+        change: impl FnOnce(Settings) -> Settings,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("sluice-").tempdir()?;
         let path = |name: &str| folder.path().join(name);
         let keys = KeyFile::load_or_create(&path(settings::KEYS))?;
@@ -45,11 +57,31 @@ impl SoloEdge {
         let root = Settings::default().toml(&format!("root = {root:?}"));
         Settings::together([root, change(Settings::default())]).write(config, &path("edge-1.toml"))?;
         let binary = process::binary("sluice-edge")?;
-        let process = Process::new("edge-1", binary, path("edge-1.toml"), path("edge-1.log"));
+        let mut process = Process::new("edge-1", binary, path("edge-1.toml"), path("edge-1.log"));
+        if let Some(id) = user {
+            // An edge takes keys only from a file that is its own user's, and no one else's to read.
+            for own in [folder.path().to_owned(), path(settings::KEYS)] {
+                chown(own, Some(id), Some(id)).context("cannot give the keys to the edge's user")?;
+            }
+            process = process.as_user(id);
+        }
         let mut edge = Self { member: Member::new(process, own), keys, _folder: folder };
         edge.member.process().start()?;
         edge.member.wait_until_ready()?;
         Ok(edge)
+    }
+
+    /// `host:port`, for clients that send raw bytes.
+    pub fn address(&self) -> String {
+        self.member.address()
+    }
+
+    pub fn url(&self) -> String {
+        self.member.url()
+    }
+
+    pub fn admin_url(&self) -> String {
+        self.member.admin_url()
     }
 
     /// The program, and where it listens.
@@ -187,7 +219,11 @@ impl SoloEdge {
         Ok(bytes)
     }
 
-    fn pid(&self) -> anyhow::Result<u32> {
+    /// Its process id.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pid(&self) -> anyhow::Result<u32> {
         self.member.pid().context("a program that was started has a process id")
     }
 }

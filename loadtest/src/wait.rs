@@ -13,11 +13,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// The condition did not come true in time (`what` says which), or asking failed.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let deadline = Instant::now() + LIMIT;
+pub fn wait_until(what: &str, condition: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    wait_until_within(LIMIT, what, condition)
+}
+
+/// Waits until `condition` holds, for at most `limit`: where the time it takes is itself a claim.
+///
+/// # Errors
+/// As [`wait_until`].
+pub fn wait_until_within(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + limit;
     while !condition()? {
         if Instant::now() >= deadline {
-            bail!("waited {LIMIT:?} in vain until {what}");
+            bail!("waited {limit:?} in vain until {what}");
         }
         thread::sleep(LOOK_EVERY);
     }

@@ -36,7 +36,8 @@ fn a_thousand_cold_requests_for_one_file_read_it_once() {
     const REQUESTS: usize = 1000;
     const THREADS: usize = 8;
     for (name, size) in [("large.bin", 4 * MIB + 5), ("window.bin", 100_000), ("small.bin", 50_000)] {
-        let rig = Rig::start([(name, size)], |settings| settings);
+        let rig =
+            Rig::start([(name, size)], |settings| settings.toml("limits.connections_per_address = 2000"));
         let expected = Content::new(name, size).bytes(0..size);
         rig.store.hold_lookups(name);
         // Some users, as some come behind one address.

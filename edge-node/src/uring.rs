@@ -171,6 +171,9 @@ impl<T> Drop for Stable<T> {
 }
 
 #[cfg(test)]
+mod tests;
+
+#[cfg(test)]
 pub(crate) fn run_on_ring<F: Future>(future: F) -> F::Output {
     let runtime = runtime(16).unwrap();
     let output = runtime.block_on(future);

@@ -75,7 +75,9 @@ pub(super) async fn run_check(
     let granted = tokio::time::timeout(patience, slot.granted()).await;
     granted.map_err(|_| ResolveError::Timeout)?;
     for _ in 0..CHANGES_MAX {
+        slot.begin();
         let (opened, stat) = files.store.open(&file.path).await?;
+        slot.rest();
         let version = stat.version;
         if stat.kind != FileKind::Regular {
             return Err(ResolveError::NotRegular);

@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 
 use super::read_ahead::ReadAhead;
 use super::{SendError, Sender, Source};
-use crate::cache::{Object, Pin};
-use crate::limits::{LeastRate, Waiting};
+use crate::cache::{FillError, Object, Pin};
+use crate::limits::{Late, LeastRate, Waiting};
 use crate::uring::unacknowledged;
 
 /// Bytes that a socket may hold unsent (`TCP_NOTSENT_LOWAT`), beside those that are on their way.
@@ -33,7 +33,7 @@ pub(crate) fn bound_unsent(stream: &TcpStream) {
 struct Flight<'o>(VecDeque<(u64, Pin<'o>)>);
 
 impl<'o> Flight<'o> {
-    /// `unacknowledged` of the bytes before `offset` are still on their way.
+    /// Lets go of what the client has acknowledged; `unacknowledged` of the bytes before `offset` are on their way.
     fn land(&mut self, offset: u64, unacknowledged: u64) {
         let acknowledged = offset.saturating_sub(unacknowledged);
         while self.0.front().is_some_and(|(end, _)| *end <= acknowledged) {
@@ -46,6 +46,16 @@ impl<'o> Flight<'o> {
     }
 }
 
+/// One large file's way to one client.
+struct Transfer<'t> {
+    sender: &'t Sender<'t>,
+    object: &'t Arc<Object>,
+    source: &'t Source<'t>,
+    offset: u64,
+    flight: Flight<'t>,
+    taking: LeastRate,
+}
+
 impl Sender<'_> {
     /// Sends a range of a large file, yielding after each window so that connections take turns.
     pub(crate) async fn send_windows(
@@ -54,14 +64,16 @@ impl Sender<'_> {
         range: Range<u64>,
         source: &Source<'_>,
     ) -> Result<(), SendError> {
+        // A client never has to take more than it gets.
+        let least_rate = self.rate.map_or(self.send_rate_min, |rate| self.send_rate_min.min(rate.get() / 2));
+        let taking = LeastRate::new(least_rate, self.send_timeout, Instant::now());
+        let (offset, flight) = (range.start, Flight::default());
+        let mut transfer = Transfer { sender: self, object, source, offset, flight, taking };
         let mut ahead = ReadAhead::new(object, &range, source);
-        let mut flight = Flight::default();
-        let mut taking = LeastRate::new(self.least_rate(), self.send_timeout, Instant::now());
-        let mut offset = range.start;
-        while offset < range.end {
-            let window = object.window_at(offset);
+        while transfer.offset < range.end {
+            let window = object.window_at(transfer.offset);
             ahead.ask(window);
-            let (pin, was_there) = self.window(object, window, source, &mut taking).await?;
+            let (pin, was_there) = transfer.window().await?;
             if was_there && !ahead.take_fetched(window) {
                 object.touch(Some(window));
                 self.metrics.window_hits.add_alone(1);
@@ -69,40 +81,37 @@ impl Sender<'_> {
                 self.metrics.window_misses.add_alone(1);
             }
             let end = range.end.min((u64::from(window) + 1) * object.window_bytes());
-            let pin = self.send_window(object, pin, &mut offset, end, source, &mut taking).await?;
-            flight.push(end, pin);
-            if offset < range.end {
-                flight.land(offset, unacknowledged(self.stream)?);
+            transfer.send_window(pin, end).await?;
+            if transfer.offset < range.end {
+                transfer.land()?;
                 tokio::task::yield_now().await;
             }
         }
         Ok(())
     }
+}
 
+impl<'t> Transfer<'t> {
     /// Sends from one window, up to `end`.
-    async fn send_window<'o>(
-        &self,
-        object: &'o Arc<Object>,
-        pin: Pin<'o>,
-        offset: &mut u64,
-        end: u64,
-        source: &Source<'_>,
-        taking: &mut LeastRate,
-    ) -> Result<Pin<'o>, SendError> {
+    async fn send_window(&mut self, pin: Pin<'t>, end: u64) -> Result<(), SendError> {
         let mut pin = Some(pin);
         loop {
-            let allowed = match self.rate {
-                Some(_) => self.pause(&mut pin, taking).await?,
+            let allowed = match self.sender.rate {
+                Some(_) => self.pause(&mut pin).await?,
                 None => u64::MAX,
             };
             let held = match pin.take() {
                 Some(pin) => pin,
-                None => self.window(object, object.window_at(*offset), source, taking).await?.0,
+                None => self.window().await?.0,
             };
-            match self.send_file(object.memory(), offset, end.min(offset.saturating_add(allowed))) {
-                Ok(()) if *offset == end => return Ok(held),
+            let portion_end = end.min(self.offset.saturating_add(allowed));
+            match self.sender.send_file(self.object.memory(), &mut self.offset, portion_end) {
+                Ok(()) if self.offset == end => {
+                    self.flight.push(end, held);
+                    return Ok(());
+                }
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.await_client(taking).await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.await_client().await?,
                 Err(error) => return Err(error.into()),
             }
             pin = Some(held);
@@ -111,53 +120,69 @@ impl Sender<'_> {
 
     /// Waits until the rate lets bytes go; gives how many. A pause that is ours holds no memory, once the client has
     /// what was sent.
-    async fn pause(&self, pin: &mut Option<Pin<'_>>, taking: &mut LeastRate) -> Result<u64, SendError> {
-        if unacknowledged(self.stream)? == 0 {
+    async fn pause(&mut self, pin: &mut Option<Pin<'t>>) -> Result<u64, SendError> {
+        if self.land()? == 0 {
             *pin = None;
         }
         let paused_at = Instant::now();
-        let allowed = self.allowance().await;
-        taking.forgive(paused_at.elapsed());
+        let allowed = self.sender.allowance().await;
+        self.taking.forgive(paused_at.elapsed());
         Ok(allowed)
     }
 
-    /// Pins a window; the time it takes to come is not the client's.
-    async fn window<'o>(
-        &self,
-        object: &'o Arc<Object>,
-        window: u32,
-        source: &Source<'_>,
-        taking: &mut LeastRate,
-    ) -> Result<(Pin<'o>, bool), SendError> {
+    /// Lets go of what the client has acknowledged; gives how much it has not.
+    fn land(&mut self) -> io::Result<u64> {
+        let unacknowledged = unacknowledged(self.sender.stream)?;
+        self.flight.land(self.offset, unacknowledged);
+        Ok(unacknowledged)
+    }
+
+    /// Pins the window that comes next; says whether it was there already. The time it takes to come is not the
+    /// client's: but where memory is short for it, and the client does not take what it has, the client has to go.
+    async fn window(&mut self) -> Result<(Pin<'t>, bool), SendError> {
+        let (object, source) = (self.object, self.source);
+        let window = object.window_at(self.offset);
         if let Some(pin) = object.pin(window) {
             return Ok((pin, true));
         }
         let asked_at = Instant::now();
-        let got = source.cache.window(object, window, source.requester, source.storage_timeout).await?;
-        taking.forgive(asked_at.elapsed());
-        Ok(got)
+        let until = asked_at + source.storage_timeout;
+        loop {
+            let before = self.land()?;
+            let left = until.saturating_duration_since(Instant::now());
+            let coming = source.cache.window(object, window, source.requester, left);
+            // In a box, for it is large and rarely waited for.
+            let coming = Box::pin(self.sender.deadline.bound(Waiting::Send, left, coming));
+            match coming.await {
+                Ok(got) => {
+                    self.taking.forgive(asked_at.elapsed());
+                    return Ok(got?);
+                }
+                Err(Late) if before > 0 && unacknowledged(self.sender.stream)? == before => {
+                    return Err(SendError::Slow);
+                }
+                Err(Late) if Instant::now() >= until => return Err(FillError::Timeout.into()),
+                Err(Late) => {}
+            }
+        }
     }
 
     /// Waits until the client has taken some, as long as it takes enough.
-    async fn await_client(&self, taking: &mut LeastRate) -> Result<(), SendError> {
+    async fn await_client(&mut self) -> Result<(), SendError> {
+        let sender = self.sender;
         loop {
-            let left = taking.left(Instant::now());
-            let waited = self.deadline.bound(Waiting::Send, left, self.stream.writable()).await;
+            let left = self.taking.left(Instant::now());
+            let waited = sender.deadline.bound(Waiting::Send, left, sender.stream.writable()).await;
             let now = Instant::now();
             // Ended before its time: memory is short, and this is who holds it.
-            let is_unwanted = waited.is_err() && !taking.left(now).is_zero();
-            let acknowledged = self.sent.body_bytes.get().saturating_sub(unacknowledged(self.stream)?);
-            if is_unwanted || taking.is_missed(now, acknowledged) {
+            let is_unwanted = waited.is_err() && !self.taking.left(now).is_zero();
+            let acknowledged = sender.sent.body_bytes.get().saturating_sub(unacknowledged(sender.stream)?);
+            if is_unwanted || self.taking.is_missed(now, acknowledged) {
                 return Err(SendError::Slow);
             }
             if let Ok(writable) = waited {
                 return Ok(writable?);
             }
         }
-    }
-
-    /// Bytes per second that the client has to take: never more than it gets.
-    fn least_rate(&self) -> u64 {
-        self.rate.map_or(self.send_rate_min, |rate| self.send_rate_min.min(rate.get() / 2))
     }
 }

@@ -76,7 +76,8 @@ struct State {
 
 struct Operation {
     purpose: Purpose,
-    began: Instant,
+    /// When it went to the store; before that, what it waits for is not the store.
+    began: Option<Instant>,
     is_apart: bool,
 }
 
@@ -180,7 +181,7 @@ impl Slots {
 
 impl Operation {
     fn is_stuck(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.began) >= STUCK_AFTER
+        self.began.is_some_and(|began| now.saturating_duration_since(began) >= STUCK_AFTER)
     }
 }
 
@@ -216,7 +217,7 @@ impl State {
             of.under_way += 1;
             self.live += 1;
             let Waiter { purpose, grant, .. } = self.waiters.remove(&id).expect("still waiting");
-            self.operations.insert(id, Operation { purpose, began: Instant::now(), is_apart: false });
+            self.operations.insert(id, Operation { purpose, began: None, is_apart: false });
             Some(grant)
         };
         self.enlist(requester);
@@ -322,10 +323,17 @@ impl Slot {
         }
     }
 
-    /// The operation in the store begins only now: what came before it is not the store's delay.
+    /// An operation in the store begins now: what came before it is not the store's delay.
     pub(crate) fn begin(&self) {
         if let Some(operation) = self.slots.state().operations.get_mut(&self.id) {
-            operation.began = Instant::now();
+            operation.began = Some(Instant::now());
+        }
+    }
+
+    /// The operation is over; the place is kept for another one.
+    pub(crate) fn rest(&self) {
+        if let Some(operation) = self.slots.state().operations.get_mut(&self.id) {
+            operation.began = None;
         }
     }
 }

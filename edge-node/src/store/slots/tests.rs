@@ -17,6 +17,11 @@ fn ask(slots: &Arc<Slots>, file: u64, requester: u64) -> Slot {
     slots.ask(Purpose { file, requester })
 }
 
+/// Sends to the store what has a place.
+fn begin(asked: &[Slot]) {
+    asked.iter().for_each(Slot::begin);
+}
+
 /// How many of these have a place.
 fn places(asked: &mut [Slot]) -> usize {
     asked.iter_mut().map(has_place).filter(|has| *has).count()
@@ -69,15 +74,21 @@ fn what_is_stuck_gives_its_place_up_and_is_counted() {
     let later = Instant::now() + STUCK_AFTER * 2;
     let mut hung: Vec<_> = (0..9).map(|n| ask(&slots, n, n)).collect();
     assert_eq!(places(&mut hung), 8);
+    slots.look(later);
+    assert_eq!(places(&mut hung), 8, "what has not gone to the store is not stuck in it");
+    begin(&hung);
     slots.look(Instant::now());
     assert_eq!(places(&mut hung), 8, "young ones hold their places");
     slots.look(later);
     assert_eq!(places(&mut hung), 9);
+    begin(&hung);
     assert_eq!(slots.usage(later), SlotUse { under_way: 9, stuck: 9, waiting: 0 });
     let mut more: Vec<_> = (20..40).map(|n| ask(&slots, n, n)).collect();
+    begin(&more);
     slots.look(later + STUCK_AFTER);
     assert_eq!(places(&mut more), 7, "as many stuck ones as places, and no more");
     drop(hung);
+    begin(&more);
     slots.look(later + STUCK_AFTER);
     assert_eq!(places(&mut more), 16, "half of them stuck");
 }

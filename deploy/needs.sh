@@ -61,6 +61,7 @@ for use in "$@"; do
         # Any of Debian's nginx flavours has secure_link.
         if ! has nginx && [ ! -x /usr/sbin/nginx ]; then packages+=(nginx-light); fi
         want taskset util-linux
+        want fio fio
         [ "$(id -u)" -eq 0 ] || want fusermount3 fuse3
         ;;
     audit) ;;

@@ -11,33 +11,39 @@ use sluice_shared::file_id::FileId;
 use sluice_shared::keys::KeyFile;
 use sluice_shared::token::{Claims, NumericDate, random_id, seal};
 
-use crate::server::Server;
+use crate::server::{Kind, Server};
 
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 const COORDINATOR: &str = "http://127.0.0.1:8080";
 
-pub(crate) fn start(folder: &Path, root: &Path, program: &Path) -> anyhow::Result<Server> {
-    let own = folder.join("edge");
-    fs::create_dir(&own)?;
+/// Everything is as it comes, but the cache where a scenario says how large.
+pub(crate) fn start(
+    own: &Path,
+    root: &Path,
+    program: &Path,
+    cache_bytes: Option<u64>,
+) -> anyhow::Result<Server> {
     let keys = KeyFile::load_or_create(&own.join("keys.jwks.json"))?;
     let (port, admin) = (Port::take()?, Port::take()?);
     let config = own.join("edge.toml");
-    fs::write(&config, configuration(root, &port, &admin))?;
+    fs::write(&config, configuration(root, &port, &admin, cache_bytes))?;
     let command = [
         program.to_str().context("the edge's path is text")?,
         "--config",
         config.to_str().context("the folder's name is text")?,
     ];
     // The admin port's number stays taken for as long as links are signed.
-    let sign = move |file: &str| {
+    let sign = move |file: &str, number: u64| {
         let _taken = &admin;
-        sign(file, &keys)
+        sign(file, number, &keys)
     };
-    Server::start("sluice-edge", &command, port, Box::new(sign), folder.join("edge.log"))
+    Server::start(Kind::Edge, &command, port, Box::new(sign), own)
 }
 
-fn configuration(root: &Path, port: &Port, admin: &Port) -> String {
+fn configuration(root: &Path, port: &Port, admin: &Port, cache_bytes: Option<u64>) -> String {
     let (listen, admin_listen, url, root) = (port.address(), admin.address(), port.url(), root.display());
+    let cache =
+        cache_bytes.map_or(String::new(), |bytes| format!("[cache]\nsize = \"{}KiB\"\n", bytes >> 10));
     format!(
         r#"id = "edge-1"
 listen = "{listen}"
@@ -48,9 +54,7 @@ zone = "a"
 threads = 1
 coordinator_urls = ["{COORDINATOR}"]
 
-[cache]
-size = "512MiB"
-
+{cache}
 [keys]
 source = "file"
 path = "keys.jwks.json"
@@ -61,11 +65,12 @@ source = "static"
     )
 }
 
-fn sign(file: &str, keys: &Arc<KeyFile>) -> anyhow::Result<String> {
+/// Each number is another user's link.
+fn sign(file: &str, number: u64, keys: &Arc<KeyFile>) -> anyhow::Result<String> {
     let now = SystemTime::now();
     let date = NumericDate::from_system_time;
     let claims = Claims {
-        user_id: Some("user-4711".into()),
+        user_id: Some(format!("user-{number}").into()),
         iat: Some(date(now)),
         jti: Some(random_id().into()),
         rid: Some(random_id().into()),

@@ -1,133 +1,111 @@
-//! One edge beside nginx, on one core each: requests per second, and processor time per request and per byte.
+//! One edge beside nginx, on one core each: warm files, storage that hangs, clients that stall or idle, cold files, and
+//! more small files than fit.
 //!
 //! Each round measures every server once, in another order; what is reported are medians, and medians of the
 //! ratios within a round, so that a machine that slows down between rounds does not show as a difference.
 
+mod crowd;
 mod edge;
+mod fio;
+mod lab;
 mod machine;
+mod meter;
 mod nginx;
 mod report;
+mod scenario;
 mod server;
+mod tables;
 mod wrk;
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::Instant;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Parser;
-use sluice_loadtest::Content;
 
+use crate::lab::Lab;
 use crate::machine::Machine;
-use crate::report::{Measurement, Report, Size};
-use crate::server::Server;
-use crate::wrk::Wrk;
+use crate::report::Report;
+use crate::scenario::{Choice, Scenario, Selection};
 
-/// Compares an edge with nginx, plain and with open_file_cache, both checking secure_link.
+/// Descriptors for ten thousand connections, and files beside them.
+const OPEN_FILES: u64 = 20_000;
+
+/// Compares an edge with nginx, both checking signed links, in these scenarios:
+///
+///   warm     files in memory, 1 KiB to 64 MiB
+///   stuck    hot files, and cold ones, beside downloads that hang in the store
+///   stalled  hot files beside clients that never read
+///   idle     memory of kept connections
+///   cold     one large file out of a slow store, beside fio; a thousand clients for one file
+///   misses   a hundred thousand small files, a tenth of which fits the edge's cache
+///
+/// Takes root: the store that hangs is a FUSE filesystem.
 #[derive(Debug, Parser)]
+#[command(verbatim_doc_comment)]
 struct Arguments {
     /// Rounds; every server is measured once in each.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Seconds of one measurement; a fifth of it, at least one, goes before as a warm-up.
-    #[arg(long, default_value_t = 8)]
+    /// Seconds of one measurement of a rate; a fifth of it, at least one, goes before as a warm-up.
+    #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// Only this size (1KiB, 16KiB, 128KiB, 1MiB, 64MiB); may be repeated.
-    #[arg(long, value_name = "SIZE")]
-    only: Vec<String>,
+    /// Only this scenario, or one case of it, as in warm/16KiB; may be repeated.
+    #[arg(long, value_name = "SCENARIO")]
+    only: Vec<Choice>,
     /// The edge's program; the one built beside this one if not said.
     #[arg(long, value_name = "FILE")]
     path_to_edge: Option<PathBuf>,
     /// Where the JSON goes.
     #[arg(long, value_name = "FILE", default_value = "target/compare.json")]
     out: PathBuf,
+    /// Measures nothing: prints short tables of an earlier run's JSON.
+    #[arg(long, value_name = "FILE")]
+    tables: Option<PathBuf>,
 }
-
-/// What is downloaded, and over how many connections: enough to keep one core busy, few where each is long.
-const SIZES: [Size; 5] = [
-    Size { name: "1KiB", bytes: 1 << 10, connections: 64 },
-    Size { name: "16KiB", bytes: 16 << 10, connections: 64 },
-    Size { name: "128KiB", bytes: 128 << 10, connections: 64 },
-    Size { name: "1MiB", bytes: 1 << 20, connections: 64 },
-    Size { name: "64MiB", bytes: 64 << 20, connections: 8 },
-];
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(path) = &arguments.tables {
+        return write!(io::stdout().lock(), "{}", tables::short(&read(path)?)).context("printing");
+    }
     ensure!(arguments.rounds > 0 && arguments.seconds > 0, "--rounds and --seconds must be 1 or more");
-    let sizes = select(&arguments.only)?;
-    let edge = match &arguments.path_to_edge {
-        Some(path) => path.clone(),
+    let edge = match arguments.path_to_edge {
+        Some(path) => path,
         None => sluice_loadtest::process::binary("sluice-edge")?,
     };
-
-    let folder = tempfile::Builder::new().prefix("sluice-compare-").tempdir()?;
-    let root = folder.path().join("files");
-    fs::create_dir(&root)?;
-    for size in &sizes {
-        Content::new(size.name, size.bytes).write(&root.join(size.name))?;
-    }
+    machine::keep_off_the_servers_core()?;
+    machine::raise_open_files(OPEN_FILES)?;
     let machine = Machine::here(&edge)?;
-    let mut servers = [
-        nginx::start(folder.path(), &root, nginx::FileCache::Off)?,
-        nginx::start(folder.path(), &root, nginx::FileCache::On)?,
-        edge::start(folder.path(), &root, &edge)?,
-    ];
-    for server in &mut servers {
-        server.wait_until_it_serves(sizes[0])?;
-        for size in &sizes {
-            server.check(*size)?;
-        }
-    }
+    let lab = Lab::new(edge, arguments.rounds, arguments.seconds, Selection(arguments.only))?;
 
-    let wrk = Wrk::new(folder.path())?;
-    let mut report = Report::new(machine, &arguments, servers.each_ref().map(|server| server.name));
-    for size in &sizes {
-        for round in 0..arguments.rounds {
-            for turn in 0..servers.len() {
-                let server = &mut servers[(round + turn) % 3];
-                say(&format!("{:>7}  round {}  {}", size.name, round + 1, server.name))?;
-                let measured = measure(&wrk, server, *size, arguments.seconds)?;
-                report.add(*size, server.name, round, measured);
+    let (rounds, seconds) = (lab.rounds, lab.seconds);
+    let mut report = Report { machine, rounds, seconds, scenarios: Vec::new() };
+    let began = Instant::now();
+    let mut failed = Ok(());
+    for scenario in Scenario::ALL.into_iter().filter(|scenario| lab.selection.has(*scenario)) {
+        writeln!(io::stderr().lock(), "{scenario}, after {} s", began.elapsed().as_secs())?;
+        match scenario.run(&lab).with_context(|| format!("{scenario} failed")) {
+            Ok(section) => report.scenarios.push(section),
+            // What was measured before is worth keeping.
+            Err(error) => {
+                failed = Err(error);
+                break;
             }
         }
     }
-    report.conclude();
     let mut out = io::stdout().lock();
-    writeln!(out, "\n{}", report.markdown())?;
+    writeln!(out, "\n{}", tables::full(&report))?;
     write_json(&arguments.out, &report)?;
-    writeln!(out, "Written to {}", arguments.out.display())?;
-    Ok(())
+    writeln!(out, "Written to {}, after {} s", arguments.out.display(), began.elapsed().as_secs())?;
+    failed
 }
 
-/// Warms up, then measures one server once.
-fn measure(wrk: &Wrk, server: &mut Server, size: Size, seconds: u64) -> anyhow::Result<Measurement> {
-    let url = server.url(size.name)?;
-    wrk.run(&url, size, (seconds / 5).max(1))?;
-    let before = server.cpu_time()?;
-    let seen = wrk.run(&url, size, seconds)?;
-    // What wrk left unread is thrown away within moments; it belongs to what was measured.
-    std::thread::sleep(Duration::from_millis(20));
-    let cpu = server.cpu_time()? - before;
-    ensure!(server.is_running()?, "{} has ended; it said:\n{}", server.name, server.log());
-    Ok(Measurement::new(&seen, cpu))
-}
-
-fn select(only: &[String]) -> anyhow::Result<Vec<Size>> {
-    let known = || SIZES.map(|size| size.name).join(", ");
-    for name in only {
-        if !SIZES.iter().any(|size| size.name.eq_ignore_ascii_case(name)) {
-            bail!("--only {name}: the sizes are {}", known());
-        }
-    }
-    let chosen =
-        |size: &Size| only.is_empty() || only.iter().any(|name| size.name.eq_ignore_ascii_case(name));
-    Ok(SIZES.into_iter().filter(chosen).collect())
-}
-
-fn say(line: &str) -> io::Result<()> {
-    writeln!(io::stderr().lock(), "{line}")
+fn read(path: &Path) -> anyhow::Result<Report> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} holds no comparison", path.display()))
 }
 
 fn write_json(path: &Path, report: &Report) -> anyhow::Result<()> {

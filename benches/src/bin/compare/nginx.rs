@@ -11,17 +11,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use md5::{Digest, Md5};
 use sluice_loadtest::ports::Port;
 
-use crate::server::Server;
+use crate::server::{Kind, Server};
 
 const SECRET: &str = "a secret of the comparison";
 const LINK_TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// Whether nginx keeps open descriptors, and looks at each file once a second, as the edge does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FileCache {
-    Off,
-    On,
-}
+/// Connections, and descriptors for them and their files.
+const CONNECTIONS_MAX: u32 = 16_000;
+/// Descriptors are kept open, and each file looked at once a second, as the edge does.
+const FILE_CACHE: &str = "open_file_cache max=10000 inactive=60s; open_file_cache_valid 1s;";
 
 /// Where the program is; Debian puts it outside users' `PATH`.
 pub(crate) fn program() -> PathBuf {
@@ -29,25 +27,16 @@ pub(crate) fn program() -> PathBuf {
     if debian.exists() { debian.to_owned() } else { PathBuf::from("nginx") }
 }
 
-pub(crate) fn start(folder: &Path, root: &Path, cache: FileCache) -> anyhow::Result<Server> {
-    let (name, short) = match cache {
-        FileCache::Off => ("nginx", "nginx"),
-        FileCache::On => ("nginx + open_file_cache", "nginx-cache"),
-    };
-    let own = folder.join(short);
-    fs::create_dir(&own)?;
+pub(crate) fn start(own: &Path, root: &Path, kind: Kind) -> anyhow::Result<Server> {
     let port = Port::take()?;
-    let config = own.join("nginx.conf");
-    fs::write(&config, configuration(&own, root, &port, cache))?;
+    fs::write(own.join("nginx.conf"), configuration(own, root, &port, kind))?;
     let program = program();
-    let own = own.to_str().context("the folder's name is text")?;
-    let command = [program.to_str().context("nginx's path is text")?, "-p", own, "-c", "nginx.conf"];
-    let sign = Box::new(|file: &str| sign(file, SystemTime::now() + LINK_TTL));
-    let log = folder.join(format!("{short}.log"));
-    Ok(Server::start(name, &command, port, sign, log)?.with_worker())
+    let folder = own.to_str().context("the folder's name is text")?;
+    let command = [program.to_str().context("nginx's path is text")?, "-p", folder, "-c", "nginx.conf"];
+    Server::start(kind, &command, port, Box::new(sign), own)
 }
 
-fn configuration(own: &Path, root: &Path, port: &Port, cache: FileCache) -> String {
+fn configuration(own: &Path, root: &Path, port: &Port, kind: Kind) -> String {
     let (own, root, address) = (own.display(), root.display(), port.address());
     // The folder is private to its owner, which a worker of another user could not enter.
     let user = if fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0) {
@@ -55,9 +44,11 @@ fn configuration(own: &Path, root: &Path, port: &Port, cache: FileCache) -> Stri
     } else {
         ""
     };
-    let cache = match cache {
-        FileCache::Off => "",
-        FileCache::On => "open_file_cache max=10000 inactive=60s; open_file_cache_valid 1s;",
+    let files = match kind {
+        Kind::NginxCache => FILE_CACHE.to_owned(),
+        // Files are read and sent by the threads of the default pool, 32; opened by the worker.
+        Kind::NginxThreads => format!("{FILE_CACHE} aio threads;"),
+        Kind::Nginx | Kind::Edge => String::new(),
     };
     format!(
         r#"{user}
@@ -66,7 +57,7 @@ worker_processes 1;
 pid {own}/nginx.pid;
 error_log stderr;
 events {{
-    worker_connections 4096;
+    worker_connections {CONNECTIONS_MAX};
 }}
 http {{
     access_log off;
@@ -79,9 +70,9 @@ http {{
     fastcgi_temp_path {own}/fastcgi;
     uwsgi_temp_path {own}/uwsgi;
     scgi_temp_path {own}/scgi;
-    {cache}
+    {files}
     server {{
-        listen {address};
+        listen {address} backlog=4096;
         root {root};
         location / {{
             secure_link $arg_md5,$arg_expires;
@@ -99,8 +90,10 @@ http {{
     )
 }
 
-/// The target of a link in the manner of nginx's own documentation of `secure_link_md5`.
-fn sign(file: &str, expires: SystemTime) -> anyhow::Result<String> {
+/// The target of a link in the manner of nginx's own documentation of `secure_link_md5`; each number's expires another
+/// second.
+fn sign(file: &str, number: u64) -> anyhow::Result<String> {
+    let expires = SystemTime::now() + LINK_TTL + Duration::from_secs(number);
     let expires = expires.duration_since(UNIX_EPOCH)?.as_secs();
     let digest = Md5::digest(format!("{expires}/{file} {SECRET}"));
     let md5 = URL_SAFE_NO_PAD.encode(digest);

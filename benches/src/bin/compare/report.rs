@@ -1,179 +1,172 @@
-//! What was measured: every round, medians, ratios; as JSON and as a Markdown table.
+//! What was measured: every round, medians, ratios within rounds, and whether goals were met. It is the JSON that
+//! comes out, and is read back from it.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::Arguments;
 use crate::machine::Machine;
-use crate::wrk::Seen;
+use crate::scenario::Scenario;
+use crate::server::Kind;
 
-/// A file size, and how it is asked for.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Size {
-    pub(crate) name: &'static str,
-    pub(crate) bytes: u64,
-    pub(crate) connections: u32,
-}
+/// Names and values. The names carry their units.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Measures(BTreeMap<String, f64>);
 
-/// One server, measured once.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Measurement {
-    pub(crate) requests_per_second: f64,
-    pub(crate) gb_per_second: f64,
-    pub(crate) p99_ms: f64,
-    /// Processor seconds of the server, in all.
-    pub(crate) cpu_seconds: f64,
-    /// The part of the time that the server was busy, 0 to 1: far below 1, requests/s is wrk's limit.
-    pub(crate) busy: f64,
-    pub(crate) cpu_seconds_per_100k_requests: f64,
-    /// Per 10^9 bytes.
-    pub(crate) cpu_seconds_per_gb: f64,
-}
+impl Measures {
+    /// Adds a value, if it is one: the latency of no answer is not.
+    pub(crate) fn with(mut self, name: &str, value: f64) -> Self {
+        if value.is_finite() {
+            self.0.insert(name.to_owned(), value);
+        }
+        self
+    }
 
-impl Measurement {
-    pub(crate) fn new(seen: &Seen, cpu_seconds: f64) -> Self {
-        Self {
-            requests_per_second: seen.requests / seen.seconds,
-            gb_per_second: seen.bytes / seen.seconds / 1e9,
-            p99_ms: seen.p99_ms,
-            cpu_seconds,
-            busy: cpu_seconds / seen.seconds,
-            cpu_seconds_per_100k_requests: cpu_seconds / seen.requests * 1e5,
-            cpu_seconds_per_gb: cpu_seconds / seen.bytes * 1e9,
+    pub(crate) fn value(&self, name: &str) -> Option<f64> {
+        self.0.get(name).copied()
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// This divided by another of the same round, where both have a value.
+    pub(crate) fn ratio(&self, other: &Self, name: &str) -> f64 {
+        match (self.value(name), other.value(name)) {
+            (Some(one), Some(other)) => one / other,
+            _ => f64::NAN,
         }
     }
 
-    /// Field by field, over several measurements.
-    fn combine(all: &[Self], combine: impl Fn(Vec<f64>) -> f64) -> Self {
-        let field = |of: fn(&Self) -> f64| combine(all.iter().map(of).collect());
-        Self {
-            requests_per_second: field(|one| one.requests_per_second),
-            gb_per_second: field(|one| one.gb_per_second),
-            p99_ms: field(|one| one.p99_ms),
-            cpu_seconds: field(|one| one.cpu_seconds),
-            busy: field(|one| one.busy),
-            cpu_seconds_per_100k_requests: field(|one| one.cpu_seconds_per_100k_requests),
-            cpu_seconds_per_gb: field(|one| one.cpu_seconds_per_gb),
-        }
+    /// The median of each value, over the rounds that have it.
+    fn medians(rounds: &[Self]) -> Self {
+        let names: std::collections::BTreeSet<&str> = rounds.iter().flat_map(Self::names).collect();
+        names.into_iter().fold(Self::default(), |medians, name| {
+            let values = rounds.iter().filter_map(|round| round.value(name));
+            medians.with(name, median(values.collect()))
+        })
+    }
+
+    /// What one server measured divided by what another did, round by round; medians of that.
+    fn ratios(ours: &[Self], others: &[Self]) -> Self {
+        let rounds = ours.iter().zip(others).map(|(ours, other)| {
+            ours.names().fold(Self::default(), |ratios, name| ratios.with(name, ours.ratio(other, name)))
+        });
+        Self::medians(&rounds.collect::<Vec<_>>())
     }
 }
 
-/// The edge's measurement divided by another server's of the same round; medians over the rounds.
-#[derive(Debug, Serialize)]
-pub(crate) struct Ratios {
-    /// Above 1: more requests a second than that server.
-    pub(crate) requests_per_second: f64,
-    /// Below 1: less processor time for a byte than that server. By bytes, because wrk counts whole answers only.
-    pub(crate) cpu_per_byte: f64,
-}
-
-/// One server at one size.
-#[derive(Debug, Serialize)]
+/// One server in one case.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
-    pub(crate) size: Size,
-    pub(crate) server: &'static str,
-    pub(crate) rounds: Vec<Measurement>,
-    pub(crate) median: Option<Measurement>,
-    /// The edge against this server; absent for the edge itself.
-    pub(crate) edge_ratios: Option<Ratios>,
+    pub(crate) case: String,
+    pub(crate) server: String,
+    pub(crate) rounds: Vec<Measures>,
+    pub(crate) median: Measures,
+    /// The edge's values divided by this server's of the same round; medians over the rounds. Empty for the edge.
+    pub(crate) edge_ratios: Measures,
 }
 
-#[derive(Debug, Serialize)]
+/// What one scenario measured.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Section {
+    pub(crate) scenario: Scenario,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) goals: Vec<Outcome>,
+}
+
+/// A goal, and what came of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) what: String,
+    pub(crate) wanted: String,
+    pub(crate) measured: Option<f64>,
+    pub(crate) met: bool,
+}
+
+/// What a median of the edge's should be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Goal {
+    pub(crate) what: &'static str,
+    pub(crate) case: &'static str,
+    pub(crate) measure: &'static str,
+    pub(crate) bound: Bound,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+/// Takes measurements in, in the order of rounds.
+#[derive(Debug, Default)]
+pub(crate) struct Rows(Vec<Row>);
+
+impl Rows {
+    pub(crate) fn add(&mut self, case: &str, server: &str, measured: Measures) {
+        let known = self.0.iter_mut().find(|row| row.case == case && row.server == server);
+        match known {
+            Some(row) => row.rounds.push(measured),
+            None => self.0.push(Row {
+                case: case.to_owned(),
+                server: server.to_owned(),
+                rounds: vec![measured],
+                median: Measures::default(),
+                edge_ratios: Measures::default(),
+            }),
+        }
+    }
+
+    /// Works out medians, ratios and goals, when everything is measured.
+    pub(crate) fn conclude(self, scenario: Scenario) -> Section {
+        let mut rows = self.0;
+        let edge = Kind::Edge.name();
+        let edges: Vec<(String, Vec<Measures>)> = rows
+            .iter()
+            .filter(|row| row.server == edge)
+            .map(|row| (row.case.clone(), row.rounds.clone()))
+            .collect();
+        for row in &mut rows {
+            row.median = Measures::medians(&row.rounds);
+            let of_edge = edges.iter().find(|(case, _)| *case == row.case);
+            if let Some((_, ours)) = of_edge.filter(|_| row.server != edge) {
+                row.edge_ratios = Measures::ratios(ours, &row.rounds);
+            }
+        }
+        // Cases as they came, servers in their own order; rotation has mixed them.
+        let mut cases: Vec<String> = Vec::new();
+        for row in &rows {
+            if !cases.contains(&row.case) {
+                cases.push(row.case.clone());
+            }
+        }
+        rows.sort_by_key(|row| (cases.iter().position(|case| *case == row.case), Kind::rank(&row.server)));
+        let goals = scenario.goals().iter().filter_map(|goal| goal.judge(&rows)).collect();
+        Section { scenario, rows, goals }
+    }
+}
+
+impl Goal {
+    /// `None` where the case was not measured.
+    fn judge(&self, rows: &[Row]) -> Option<Outcome> {
+        let row = rows.iter().find(|row| row.case == self.case && row.server == Kind::Edge.name())?;
+        let measured = row.median.value(self.measure);
+        let (wanted, met) = match self.bound {
+            Bound::AtLeast(least) => (format!("≥ {least}"), measured.is_some_and(|value| value >= least)),
+            Bound::AtMost(most) => (format!("≤ {most}"), measured.is_some_and(|value| value <= most)),
+        };
+        Some(Outcome { what: format!("{}: {}", self.case, self.what), wanted, measured, met })
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) rounds: usize,
     pub(crate) seconds: u64,
-    /// The last one is the edge.
-    pub(crate) servers: [&'static str; 3],
-    pub(crate) rows: Vec<Row>,
-}
-
-impl Report {
-    pub(crate) fn new(machine: Machine, arguments: &Arguments, servers: [&'static str; 3]) -> Self {
-        Self { machine, rounds: arguments.rounds, seconds: arguments.seconds, servers, rows: Vec::new() }
-    }
-
-    /// Takes a measurement; every server's come in the order of rounds.
-    pub(crate) fn add(&mut self, size: Size, server: &'static str, round: usize, measured: Measurement) {
-        let known = self.rows.iter().position(|row| row.size.name == size.name && row.server == server);
-        let at = known.unwrap_or_else(|| {
-            self.rows.push(Row { size, server, rounds: Vec::new(), median: None, edge_ratios: None });
-            self.rows.len() - 1
-        });
-        debug_assert_eq!(self.rows[at].rounds.len(), round);
-        self.rows[at].rounds.push(measured);
-    }
-
-    /// Works out medians and ratios, when everything is measured.
-    pub(crate) fn conclude(&mut self) {
-        let edge = self.servers[2];
-        let edge_rounds = |rows: &[Row], size: &str| {
-            let row = rows.iter().find(|row| row.size.name == size && row.server == edge);
-            row.map(|row| row.rounds.clone()).unwrap_or_default()
-        };
-        for at in 0..self.rows.len() {
-            let edge_rounds = edge_rounds(&self.rows, self.rows[at].size.name);
-            let row = &mut self.rows[at];
-            row.median = Some(Measurement::combine(&row.rounds, median));
-            if row.server != edge {
-                let ratios = |of: fn(&Measurement) -> f64| {
-                    let rounds = edge_rounds.iter().zip(&row.rounds);
-                    median(rounds.map(|(edge, other)| of(edge) / of(other)).collect())
-                };
-                row.edge_ratios = Some(Ratios {
-                    requests_per_second: ratios(|one| one.requests_per_second),
-                    cpu_per_byte: ratios(|one| one.cpu_seconds_per_gb),
-                });
-            }
-        }
-        // Sizes in their order, servers in theirs; rotation has mixed them.
-        let servers = self.servers;
-        let place = |server: &str| servers.iter().position(|known| *known == server);
-        self.rows.sort_by_key(|row| (row.size.bytes, place(row.server)));
-    }
-
-    pub(crate) fn markdown(&self) -> String {
-        let machine = &self.machine;
-        let mut text = format!(
-            "{}; {} ({} cores), Linux {}; {}; {}; {}; medians of {} rounds of {} s, one core each for server and wrk\n\n",
-            machine.date,
-            machine.cpu,
-            machine.cores,
-            machine.kernel,
-            machine.edge,
-            machine.nginx,
-            machine.wrk,
-            self.rounds,
-            self.seconds
-        );
-        text.push_str("| file | server | requests/s | GB/s | p99 ms | core busy | CPU s / 100k requests | CPU s / GB | edge: requests/s × | edge: CPU × |\n");
-        text.push_str("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
-        for row in &self.rows {
-            let Some(median) = row.median else { continue };
-            let (rate, cpu) = match &row.edge_ratios {
-                Some(ratios) => {
-                    (format!("{:.2}", ratios.requests_per_second), format!("{:.2}", ratios.cpu_per_byte))
-                }
-                None => Default::default(),
-            };
-            // Whole requests of a large file are too few for a number without a fraction.
-            let decimals = if median.requests_per_second < 1000.0 { 1 } else { 0 };
-            let _ = writeln!(
-                text,
-                "| {} | {} | {:.decimals$} | {:.2} | {:.1} | {:.0} % | {:.2} | {:.3} | {rate} | {cpu} |",
-                row.size.name,
-                row.server,
-                median.requests_per_second,
-                median.gb_per_second,
-                median.p99_ms,
-                median.busy * 100.0,
-                median.cpu_seconds_per_100k_requests,
-                median.cpu_seconds_per_gb,
-            );
-        }
-        text
-    }
+    pub(crate) scenarios: Vec<Section>,
 }
 
 /// The middle value, or the mean of the two in the middle.
@@ -197,5 +190,33 @@ mod tests {
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
         assert_eq!(median(vec![7.0]), 7.0);
         assert!(median(vec![]).is_nan());
+    }
+
+    #[test]
+    fn ratios_are_taken_within_rounds() {
+        let mut rows = Rows::default();
+        for (edge, nginx) in [(10.0, 5.0), (30.0, 10.0), (8.0, 2.0)] {
+            rows.add("a", Kind::Nginx.name(), Measures::default().with("rate", nginx));
+            rows.add("a", Kind::Edge.name(), Measures::default().with("rate", edge));
+        }
+        let rows = rows.conclude(Scenario::Warm).rows;
+        let of = |kind: Kind| rows.iter().find(|row| row.server == kind.name()).unwrap();
+        assert_eq!(of(Kind::Nginx).edge_ratios.value("rate"), Some(3.0), "not 10 / 5");
+        assert_eq!(of(Kind::Edge).median.value("rate"), Some(10.0));
+        assert_eq!(of(Kind::Edge).edge_ratios, Measures::default());
+    }
+
+    #[test]
+    fn a_goal_without_a_measurement_is_missed() {
+        let goal = Goal { what: "it runs", case: "a", measure: "rate", bound: Bound::AtLeast(0.9) };
+        let judged = |measures: Measures| {
+            let mut rows = Rows::default();
+            rows.add("a", Kind::Edge.name(), measures);
+            goal.judge(&rows.conclude(Scenario::Warm).rows).map(|outcome| outcome.met)
+        };
+        assert_eq!(judged(Measures::default().with("rate", 0.95)), Some(true));
+        assert_eq!(judged(Measures::default().with("rate", 0.85)), Some(false));
+        assert_eq!(judged(Measures::default().with("rate", f64::NAN)), Some(false));
+        assert!(goal.judge(&[]).is_none(), "what was not run is not judged");
     }
 }

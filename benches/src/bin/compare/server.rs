@@ -1,8 +1,12 @@
-//! A server under measurement: its process, its processor time, and whether it does what it is measured for.
+//! A server under measurement: its process, what it holds and uses, its links, and whether it does what it is measured
+//! for.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
 use std::{io, thread};
 
 use anyhow::{Context, ensure};
@@ -11,86 +15,153 @@ use sluice_loadtest::client::{self, Answer};
 use sluice_loadtest::ports::Port;
 use sluice_loadtest::{Content, wait_until};
 
-use crate::machine;
-use crate::report::Size;
+use crate::machine::{self, Holdings};
 
-/// The core that servers run on.
-const CORE: &str = "0";
+/// The servers, in the order of reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// One worker, `sendfile`.
+    Nginx,
+    /// With `open_file_cache`.
+    NginxCache,
+    /// With `open_file_cache` and `aio threads`.
+    NginxThreads,
+    Edge,
+}
 
-/// Makes the target (path and query) that a server will accept for a file.
-pub(crate) type Sign = Box<dyn Fn(&str) -> anyhow::Result<String>>;
+impl Kind {
+    const ALL: [Self; 4] = [Self::Nginx, Self::NginxCache, Self::NginxThreads, Self::Edge];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::NginxCache => "nginx + open_file_cache",
+            Self::NginxThreads => "nginx + aio threads",
+            Self::Edge => "sluice-edge",
+        }
+    }
+
+    /// The place of a server's name in reports; what is no server comes last.
+    pub(crate) fn rank(name: &str) -> usize {
+        Self::ALL.iter().position(|kind| kind.name() == name).unwrap_or(Self::ALL.len())
+    }
+}
+
+/// A file beneath the root, its content following from its name as [`Content`] has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) name: &'static str,
+    pub(crate) bytes: u64,
+}
+
+impl Known {
+    pub(crate) fn write(self, root: &Path) -> io::Result<()> {
+        Content::new(self.name, self.bytes).write(&root.join(self.name))
+    }
+}
+
+/// Makes the target (path and query) that a server will accept for a file. Two that differ in the number are two links,
+/// of different people where the server knows any.
+pub(crate) type Sign = Box<dyn Fn(&str, u64) -> anyhow::Result<String>>;
+
+/// Targets in a file, one a line.
+pub(crate) struct Links {
+    pub(crate) path: PathBuf,
+    /// The smallest of the files.
+    pub(crate) least_bytes: u64,
+}
 
 pub(crate) struct Server {
-    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
     child: Child,
     port: Port,
     sign: Sign,
-    /// Whether the work is done by a child of the process that was started.
-    has_worker: bool,
-    log: PathBuf,
+    folder: PathBuf,
 }
 
 impl Server {
-    /// Starts `command` on the servers' core, its output going to `log`.
+    /// Starts `command` on the servers' core, its output going to a file in its own folder.
     pub(crate) fn start(
-        name: &'static str,
+        kind: Kind,
         command: &[&str],
         port: Port,
         sign: Sign,
-        log: PathBuf,
+        folder: &Path,
     ) -> anyhow::Result<Self> {
-        let output = File::create(&log)?;
-        let pinned = ["taskset", "-c", CORE];
-        let line: Vec<&str> = match machine::cores() {
-            1 => command.to_vec(),
-            _ => pinned.iter().chain(command).copied().collect(),
-        };
-        let child = Command::new(line[0])
-            .args(&line[1..])
+        let output = File::create(folder.join("log"))?;
+        let child = machine::on_servers_core(command[0])
+            .args(&command[1..])
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
             .spawn()
-            .with_context(|| format!("cannot run {}", line.join(" ")))?;
-        Ok(Self { name, child, port, sign, has_worker: false, log })
+            .with_context(|| format!("cannot run {}", command.join(" ")))?;
+        Ok(Self { kind, child, port, sign, folder: folder.to_owned() })
     }
 
-    /// Says that the work is done by the only child of the process that was started.
-    pub(crate) fn with_worker(mut self) -> Self {
-        self.has_worker = true;
-        self
+    pub(crate) fn name(&self) -> &'static str {
+        self.kind.name()
     }
 
-    pub(crate) fn url(&self, file: &str) -> anyhow::Result<String> {
-        Ok(format!("{}{}", self.port.url(), (self.sign)(file)?))
+    pub(crate) fn url(&self) -> String {
+        self.port.url()
     }
 
-    pub(crate) fn is_running(&mut self) -> io::Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
+    pub(crate) fn address(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, self.port.number())
     }
 
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_else(|error| error.to_string())
+    /// The link of that number for a file.
+    pub(crate) fn target(&self, file: &str, number: u64) -> anyhow::Result<String> {
+        (self.sign)(file, number)
     }
 
-    pub(crate) fn wait_until_it_serves(&mut self, size: Size) -> anyhow::Result<()> {
-        let url = self.url(size.name)?;
-        let what = format!("{} serves {}", self.name, size.name);
-        let waited = wait_until(&what, || {
-            ensure!(self.is_running()?, "{} has ended", self.name);
+    /// Writes so many links for these files, in turn, all different.
+    pub(crate) fn links<'f>(
+        &self,
+        name: &str,
+        files: impl Iterator<Item = &'f str> + Clone,
+        count: usize,
+        least_bytes: u64,
+    ) -> anyhow::Result<Links> {
+        let path = self.folder.join(name);
+        let mut text = String::new();
+        for (number, file) in (0..).zip(files.cycle().take(count)) {
+            writeln!(text, "{}", self.target(file, number)?)?;
+        }
+        fs::write(&path, text)?;
+        Ok(Links { path, least_bytes })
+    }
+
+    /// # Errors
+    /// It has ended; what it said is in the error.
+    pub(crate) fn ensure_it_runs(&mut self) -> anyhow::Result<()> {
+        let runs = self.child.try_wait()?.is_none();
+        ensure!(runs, "{} has ended; it said:\n{}", self.name(), self.log());
+        Ok(())
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_else(|error| error.to_string())
+    }
+
+    pub(crate) fn wait_until_it_serves(&mut self, file: Known) -> anyhow::Result<()> {
+        let url = self.url() + &self.target(file.name, 0)?;
+        let waited = wait_until(&format!("{} serves {}", self.name(), file.name), || {
+            self.ensure_it_runs()?;
             Ok(client::get_here(&url).is_ok_and(|answer| answer.status() == 200))
         });
-        waited.with_context(|| format!("{} said:\n{}", self.name, self.log()))
+        waited.with_context(|| format!("{} said:\n{}", self.name(), self.log()))
     }
 
     /// It must give the right bytes for a good link, and none for a bad one: a server that skips its checks would
     /// be measured at something else.
-    pub(crate) fn check(&mut self, size: Size) -> anyhow::Result<()> {
-        let url = self.url(size.name)?;
+    pub(crate) fn check(&self, file: Known) -> anyhow::Result<()> {
+        let url = self.url() + &self.target(file.name, 0)?;
         let answer = client::get_here(&url)?;
-        let told = |answer: &Answer| format!("{}: {} for {}", self.name, answer.status(), size.name);
+        let told = |answer: &Answer| format!("{}: {} for {}", self.name(), answer.status(), file.name);
         ensure!(answer.status() == 200, "{}", told(&answer));
-        Content::new(size.name, size.bytes).check_whole(&answer.body).with_context(|| told(&answer))?;
+        Content::new(file.name, file.bytes).check_whole(&answer.body).with_context(|| told(&answer))?;
         for field in ["etag", "last-modified", "accept-ranges", "content-type", "content-disposition"] {
             answer.field(field).with_context(|| told(&answer))?;
         }
@@ -105,23 +176,32 @@ impl Server {
 
     /// Seconds of processor time that the serving process has used, its threads included.
     pub(crate) fn cpu_time(&self) -> anyhow::Result<f64> {
+        machine::cpu_time(self.serving()?)
+    }
+
+    pub(crate) fn holdings(&self) -> anyhow::Result<Holdings> {
+        machine::holdings(self.serving()?)
+    }
+
+    /// The process that does the work: nginx's is the only child of the one that was started.
+    fn serving(&self) -> anyhow::Result<u32> {
         let started = self.child.id();
-        let serving = if self.has_worker { only_child(started)? } else { started };
-        machine::cpu_time(serving)
+        if self.kind == Kind::Edge { Ok(started) } else { only_child(started) }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // nginx's master stops its worker when it is asked, not when it is killed.
-        let pid = Pid::from_child(&self.child);
-        let asked = self.child.try_wait().is_ok_and(|ended| ended.is_none())
-            && kill_process(pid, Signal::TERM).is_ok();
+        // nginx's master stops its worker when it is asked, not when it is killed. An edge that is asked would let
+        // downloads finish.
+        let asked = self.kind != Kind::Edge
+            && self.child.try_wait().is_ok_and(|ended| ended.is_none())
+            && kill_process(Pid::from_child(&self.child), Signal::TERM).is_ok();
         for _ in 0..30 {
             if !asked || self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
                 break;
             }
-            thread::sleep(std::time::Duration::from_millis(100));
+            thread::sleep(Duration::from_millis(100));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -1,4 +1,4 @@
-//! wrk: the client that asks. A run in which it saw one error is no measurement.
+//! wrk: the client that asks, with many links of one list.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,24 +6,48 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::machine;
-use crate::report::Size;
+use crate::server::{Links, Server};
 
-/// The core that wrk runs on.
-const CORE: &str = "1";
-
-/// Prints what wrk counted as one line of numbers. `status` counts answers above 399.
+/// Takes the file of targets, and a seed where they are to be asked at random. Prints the processor time that wrk had
+/// used when it began to ask, and at the end what it counted, as lines of numbers; `status` counts answers above 399.
 const SCRIPT: &str = r#"
-done = function(summary, latency, requests)
+local requests, seed, at = {}, 0, 0
+
+function init(args)
+    for target in io.lines(args[1]) do
+        requests[#requests + 1] = wrk.format("GET", target)
+    end
+    seed = tonumber(args[2])
+    math.randomseed(seed)
+    io.write(string.format("began %.6f\n", os.clock()))
+end
+
+function request()
+    if seed > 0 then
+        return requests[math.random(#requests)]
+    end
+    at = at % #requests + 1
+    return requests[at]
+end
+
+function done(summary, latency, requests)
     local errors = summary.errors
-    io.write(string.format("counted %d %d %d %d %d %d %d %d %d\n",
+    io.write(string.format("counted %d %d %d %d %d %d %d %d %d %.6f\n",
         summary.requests, summary.duration, summary.bytes, latency:percentile(99),
-        errors.connect, errors.read, errors.write, errors.status, errors.timeout))
+        errors.connect, errors.read, errors.write, errors.status, errors.timeout, os.clock()))
 end
 "#;
 
 pub(crate) struct Wrk {
     script: PathBuf,
+}
+
+/// In which order links are asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Order {
+    InTurn,
+    /// Any, each time; the same seed gives the same order again. Not 0.
+    AtRandom(u32),
 }
 
 /// What wrk saw in one run.
@@ -32,51 +56,86 @@ pub(crate) struct Seen {
     pub(crate) requests: f64,
     pub(crate) seconds: f64,
     pub(crate) bytes: f64,
-    /// Milliseconds from request to the answer's last byte.
+    /// Milliseconds from request to the answer's last byte; no number where there was no answer.
     pub(crate) p99_ms: f64,
+    pub(crate) errors: f64,
+    /// wrk's own processor time.
+    pub(crate) cpu_seconds: f64,
 }
 
 impl Wrk {
     pub(crate) fn new(folder: &Path) -> anyhow::Result<Self> {
-        let script = folder.join("report.lua");
+        let script = folder.join("ask.lua");
         fs::write(&script, SCRIPT)?;
         Ok(Self { script })
     }
 
-    pub(crate) fn run(&self, url: &str, size: Size, seconds: u64) -> anyhow::Result<Seen> {
-        let mut command = match machine::cores() {
-            1 => Command::new("wrk"),
-            _ => {
-                let mut pinned = Command::new("taskset");
-                pinned.args(["-c", CORE, "wrk"]);
-                pinned
-            }
+    pub(crate) fn run(
+        &self,
+        server: &Server,
+        links: &Links,
+        connections: u32,
+        seconds: u64,
+        order: Order,
+    ) -> anyhow::Result<Seen> {
+        let seed = match order {
+            Order::InTurn => 0,
+            Order::AtRandom(seed) => seed,
         };
+        let mut command = Command::new("wrk");
         command
-            .arg("-t1")
-            .arg(format!("-c{}", size.connections))
-            .arg(format!("-d{seconds}s"))
-            .args(["--timeout", "30s", "-s"])
+            .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--timeout", "30s", "-s"])
             .arg(&self.script)
-            .arg(url);
+            .arg(server.url())
+            .arg("--")
+            .arg(&links.path)
+            .arg(seed.to_string());
         let output = command.output().context("cannot run wrk")?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let line = text.lines().find_map(|line| line.strip_prefix("counted "));
-        let Some(line) = line.filter(|_| output.status.success()) else {
+        if !output.status.success() {
             bail!("wrk failed: {text}{}", String::from_utf8_lossy(&output.stderr));
-        };
-        let numbers = line.split(' ').map(str::parse).collect::<Result<Vec<f64>, _>>()?;
-        let [requests, micros, bytes, p99_micros, errors @ ..] = numbers.as_slice() else {
-            bail!("wrk counted too little: {line}");
-        };
-        ensure!(
-            errors.iter().all(|count| *count == 0.0),
-            "wrk saw errors, so this is no measurement: {text}"
-        );
-        ensure!(*requests > 0.0, "wrk got no answer: {text}");
+        }
+        let seen = Seen::parse(&text).with_context(|| format!("wrk said: {text}"))?;
         // Redirects are no errors to wrk, but they are short.
-        let least = requests * size.bytes as f64;
-        ensure!(*bytes >= least, "wrk got {bytes} bytes where files alone are {least}: {text}");
-        Ok(Seen { requests: *requests, seconds: micros / 1e6, bytes: *bytes, p99_ms: p99_micros / 1e3 })
+        let least = (seen.requests - seen.errors) * links.least_bytes as f64;
+        ensure!(seen.bytes >= least, "wrk got {} bytes where files alone are {least}: {text}", seen.bytes);
+        Ok(seen)
+    }
+}
+
+impl Seen {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+        let began: f64 = line("began ").context("wrk did not begin")?.parse()?;
+        let counted = line("counted ").context("wrk did not count")?;
+        let numbers = counted.split(' ').map(str::parse).collect::<Result<Vec<f64>, _>>()?;
+        let [requests, micros, bytes, p99_micros, errors @ .., ended] = numbers.as_slice() else {
+            bail!("wrk counted too little");
+        };
+        ensure!(errors.len() == 5, "wrk counted something else");
+        Ok(Self {
+            requests: *requests,
+            seconds: micros / 1e6,
+            bytes: *bytes,
+            p99_ms: if *requests > 0.0 { p99_micros / 1e3 } else { f64::NAN },
+            errors: errors.iter().sum(),
+            cpu_seconds: ended - began,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_wrk_prints_is_read() {
+        let text = "began 0.25\nRunning 1s test\ncounted 10 2000000 5000 1500 0 1 0 2 0 1.750000\n";
+        let seen = Seen::parse(text).unwrap();
+        assert_eq!((seen.requests, seen.seconds, seen.bytes), (10.0, 2.0, 5000.0));
+        assert_eq!((seen.p99_ms, seen.errors, seen.cpu_seconds), (1.5, 3.0, 1.5));
+        let silent = Seen::parse("began 0.1\ncounted 0 2000000 0 0 0 0 0 0 64 0.2\n").unwrap();
+        assert!(silent.requests == 0.0 && silent.p99_ms.is_nan(), "no answer has no latency");
+        assert!(Seen::parse("began 0.1\n").is_err());
     }
 }

@@ -33,7 +33,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 const BACK_WITHIN: Duration = Duration::from_secs(120);
 /// Traffic goes on so long after the edge is ready again.
 const AFTERWARDS: Duration = Duration::from_secs(3);
-const DOWNLOADERS: usize = 3;
+const DOWNLOADERS: usize = 2;
 
 type Running<'s, T> = ScopedJoinHandle<'s, anyhow::Result<T>>;
 
@@ -77,9 +77,10 @@ pub(crate) fn survive(edge: &Edge, store: &Store, files: &Files<'_>, away: Durat
         let ready_at = Instant::now();
         thread::sleep(AFTERWARDS);
         stops.all.store(true, Ordering::Relaxed);
-        let (beats, looks) = (join_all(traffic.beats)?, join(traffic.looks)?);
+        let (ticks, beats) = (join_all(traffic.ticks)?, join_all(traffic.beats)?);
+        let looks = join(traffic.looks)?;
         let times = Times { started, cut_at, back_at, ready_at, ended_at: Instant::now() };
-        anyhow::Ok(Seen { times, beats, looks, downloads, slow, slow_before_cut, refusals, half })
+        anyhow::Ok(Seen { times, ticks, beats, looks, downloads, slow, slow_before_cut, refusals, half })
     })?;
     seen.judge(files.hot.len(), STORAGE_TIMEOUT + MARGIN)?;
     resume(edge, files.half, &half_etag, seen.half.received)
@@ -104,6 +105,7 @@ impl Drop for StopWhenDropped<'_> {
 
 /// What goes on before the cut and during it.
 struct Traffic<'s> {
+    ticks: Vec<Running<'s, Beats>>,
     beats: Vec<Running<'s, Beats>>,
     looks: Running<'s, Vec<Look>>,
     downloads: Vec<Running<'s, Vec<Download>>>,
@@ -111,9 +113,12 @@ struct Traffic<'s> {
 
 impl<'s> Traffic<'s> {
     fn start<'e: 's>(scope: &'s Scope<'s, 'e>, edge: &'e Edge, hot: &'e [Stored], stops: &'e Stops) -> Self {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let tick = |processor| scope.spawn(move || heartbeat::tick(processor, &stops.all));
         let beat = |_| scope.spawn(|| heartbeat::beat(edge, &hot[0], &stops.all));
         let download = |number| scope.spawn(move || download_on_and_on(edge, hot, number, &stops.downloads));
         Self {
+            ticks: (0..processors).map(tick).collect(),
             beats: (0..heartbeat::CONNECTIONS).map(beat).collect(),
             looks: scope.spawn(|| readiness::watch(edge, &stops.all)),
             downloads: (0..DOWNLOADERS).map(download).collect(),

@@ -1,11 +1,12 @@
 //! Kept connections that ask for a small cached file all the time, and the longest that any of them went without an
-//! answer.
+//! answer. Beside them a metronome on each processor, which tells how long the emulated machine itself stood still.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use sluice_loadtest::client::Connection;
 
 use crate::edge::Edge;
@@ -15,7 +16,9 @@ use crate::files::Stored;
 pub(crate) const CONNECTIONS: usize = 12;
 const EVERY: Duration = Duration::from_millis(50);
 
-/// When answers came on one connection.
+const TICK: Duration = Duration::from_millis(10);
+
+/// When answers came on one connection, or a metronome ticked.
 pub(crate) struct Beats {
     answers: Vec<Instant>,
 }
@@ -37,6 +40,19 @@ pub(crate) fn beat(edge: &Edge, file: &Stored, stop: &AtomicBool) -> anyhow::Res
         // One that is late is not made up for.
         next = (next + EVERY).max(now);
         thread::sleep(next - now);
+    }
+    Ok(Beats { answers })
+}
+
+/// Ticks on one processor until told to stop.
+pub(crate) fn tick(processor: usize, stop: &AtomicBool) -> anyhow::Result<Beats> {
+    let mut only = CpuSet::new();
+    only.set(processor);
+    sched_setaffinity(None, &only).context("a metronome has no processor")?;
+    let mut answers = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        answers.push(Instant::now());
+        thread::sleep(TICK);
     }
     Ok(Beats { answers })
 }

@@ -12,7 +12,7 @@ use crate::edge::Edge;
 use crate::files::Stored;
 
 /// Between two downloads of one client, so that the guest's processors are not all taken by checking bytes.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(150);
 const READ_BYTES: usize = 32 * 1024;
 
 /// When a download began and ended.

@@ -1,0 +1,139 @@
+//! What all scenarios measure with: where files and servers are, how often and how long, and wrk's measurement of one
+//! server under one load.
+
+use std::cell::Cell;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use tempfile::TempDir;
+
+use crate::meter::Meter;
+use crate::report::Measures;
+use crate::scenario::Selection;
+use crate::server::{Kind, Known, Links, Server};
+use crate::wrk::{Order, Wrk};
+use crate::{edge, nginx};
+
+/// Lies beneath every root: servers are checked with it when they start.
+const PROBE: Known = Known { name: "probe", bytes: 1 << 10 };
+
+/// How often something is measured at most, where others disturb it.
+const TRIES_MAX: u32 = 3;
+
+pub(crate) struct Lab {
+    folder: TempDir,
+    edge: PathBuf,
+    wrk: Wrk,
+    pub(crate) rounds: usize,
+    pub(crate) seconds: u64,
+    pub(crate) selection: Selection,
+    started: Cell<u32>,
+}
+
+/// What wrk does to a server.
+pub(crate) struct Load<'l> {
+    pub(crate) links: &'l Links,
+    pub(crate) connections: u32,
+    pub(crate) order: Order,
+}
+
+impl Lab {
+    pub(crate) fn new(
+        edge: PathBuf,
+        rounds: usize,
+        seconds: u64,
+        selection: Selection,
+    ) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("sluice-compare-").tempdir()?;
+        let wrk = Wrk::new(folder.path())?;
+        Ok(Self { folder, edge, wrk, rounds, seconds, selection, started: Cell::new(0) })
+    }
+
+    /// A new folder for files, which goes when it is dropped.
+    pub(crate) fn root(&self) -> anyhow::Result<TempDir> {
+        let root = tempfile::Builder::new().prefix("files-").tempdir_in(self.folder.path())?;
+        PROBE.write(root.path())?;
+        Ok(root)
+    }
+
+    /// Starts a server, and has it show that it serves and checks links.
+    pub(crate) fn start(&self, kind: Kind, root: &Path) -> anyhow::Result<Server> {
+        self.start_with_cache(kind, root, None)
+    }
+
+    /// As [`Lab::start`]; an edge's cache has so many bytes.
+    pub(crate) fn start_with_cache(
+        &self,
+        kind: Kind,
+        root: &Path,
+        cache_bytes: Option<u64>,
+    ) -> anyhow::Result<Server> {
+        self.started.set(self.started.get() + 1);
+        let own = self.folder.path().join(format!("server-{}", self.started.get()));
+        fs::create_dir(&own)?;
+        let mut server = match kind {
+            Kind::Edge => edge::start(&own, root, &self.edge, cache_bytes)?,
+            Kind::Nginx | Kind::NginxCache | Kind::NginxThreads => nginx::start(&own, root, kind)?,
+        };
+        self.wait_for(&mut server)?;
+        server.check(PROBE)?;
+        Ok(server)
+    }
+
+    /// Waits until a server answers, after it was started or was stuck.
+    pub(crate) fn wait_for(&self, server: &mut Server) -> anyhow::Result<()> {
+        server.wait_until_it_serves(PROBE)
+    }
+
+    /// Every round, with the place of each of `count` servers in turn; each round begins with another.
+    pub(crate) fn turns(&self, count: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let rounds = self.rounds;
+        (0..rounds).flat_map(move |round| (0..count).map(move |turn| (round, (round + turn) % count)))
+    }
+
+    /// Warms a server up, then measures it. It has to answer everything.
+    pub(crate) fn measure(&self, server: &mut Server, load: &Load<'_>) -> anyhow::Result<Measures> {
+        let measured = self.measure_as_it_is(server, load)?;
+        let (name, value) = (server.name(), |name| measured.value(name).unwrap_or(0.0));
+        ensure!(value("errors") == 0.0, "{name}: wrk saw errors, so this is no measurement: {measured:?}");
+        ensure!(value("requests_per_second") > 0.0, "{name} gave wrk no answer");
+        Ok(measured)
+    }
+
+    /// Warms a server up, then measures it, whatever comes of it: no answer at all is a result too. The warm-up takes a
+    /// fifth of the time, at least a second. Where others used the cores meanwhile, it is measured again.
+    pub(crate) fn measure_as_it_is(&self, server: &mut Server, load: &Load<'_>) -> anyhow::Result<Measures> {
+        let run = |server: &Server, seconds| {
+            self.wrk.run(server, load.links, load.connections, seconds, load.order)
+        };
+        run(server, (self.seconds / 5).max(1))?;
+        let mut tries = 0;
+        let (seen, used) = loop {
+            let meter = Meter::start(server)?;
+            let seen = run(server, self.seconds)?;
+            let used = meter.stop(server, seen.cpu_seconds)?;
+            server.ensure_it_runs()?;
+            tries += 1;
+            if !used.is_disturbed() || tries == TRIES_MAX {
+                break (seen, used);
+            }
+        };
+        Ok(Measures::default()
+            .with("requests_per_second", seen.requests / seen.seconds)
+            .with("gb_per_second", seen.bytes / seen.seconds / 1e9)
+            .with("p99_ms", seen.p99_ms)
+            .with("errors", seen.errors)
+            .with("core_busy", used.server / seen.seconds)
+            .with("client_busy", seen.cpu_seconds / seen.seconds)
+            .with("others_busy", used.others_busy())
+            .with("cpu_seconds_per_100k_requests", used.server / seen.requests * 1e5)
+            .with("cpu_seconds_per_gb", used.server / seen.bytes * 1e9))
+    }
+
+    /// Says what is being measured.
+    pub(crate) fn say(&self, what: &str, round: usize, server: &str) -> io::Result<()> {
+        writeln!(io::stderr().lock(), "{what:>24}  round {}  {server}", round + 1)
+    }
+}

@@ -20,7 +20,7 @@ use crate::limits::{Late, LeastRate, Waiting};
 use crate::uring::unacknowledged;
 
 /// Bytes that a socket may hold unsent (`TCP_NOTSENT_LOWAT`), beside those that are on their way.
-const UNSENT_BYTES_MAX: u32 = 1024 * 1024;
+const UNSENT_BYTES_MAX: u32 = 2 * 1024 * 1024;
 
 /// Bounds what a connection's socket holds unsent.
 pub(crate) fn bound_unsent(stream: &TcpStream) {

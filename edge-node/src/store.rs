@@ -79,8 +79,9 @@ impl Store {
         let total = rules.concurrency;
         let (per_file, per_requester) =
             (SLOTS_PER_FILE.min(total), (total / 4).max(SLOTS_PER_FILE).min(total));
-        // A file is confirmed once at a time, for everybody.
-        let checks = SlotRules { total: CHECK_SLOTS, per_file: CHECK_SLOTS, per_requester: CHECK_SLOTS };
+        // A file is confirmed once at a time, for everybody: whoever asked first is charged for nothing, or the files
+        // of one user that are stuck would keep all others that the user asks for from being confirmed.
+        let checks = SlotRules { total: CHECK_SLOTS, per_file: CHECK_SLOTS, per_requester: 2 * CHECK_SLOTS };
         Ok(Self {
             root: Root::open(root)?,
             template: rules.template,

@@ -55,6 +55,10 @@ threads = 1
 coordinator_urls = ["{COORDINATOR}"]
 
 {cache}
+# All clients of a comparison share few addresses.
+[limits]
+connections_per_address = 50000
+
 [keys]
 source = "file"
 path = "keys.jwks.json"

@@ -9,7 +9,7 @@ help:
 	@echo 'make test-nfs an edge over NFS whose server vanishes, in an emulated guest: five minutes; ARGS=4.2 or ARGS=3: only that NFS'
 	@echo 'make lint     clippy and formatting only'
 	@echo 'make bench    micro-benchmarks'
-	@echo 'make compare  side by side with nginx; ARGS="--rounds 5" and others, see ARGS=--help'
+	@echo 'make compare  side by side with nginx, warm to stuck, 20 minutes; ARGS="--only stuck" and others, see ARGS=--help'
 	@echo 'make audit    licences, sources and known faults of everything that is linked in'
 
 demo:

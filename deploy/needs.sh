@@ -61,7 +61,9 @@ for use in "$@"; do
         # Any of Debian's nginx flavours has secure_link.
         if ! has nginx && [ ! -x /usr/sbin/nginx ]; then packages+=(nginx-light); fi
         want taskset util-linux
+        # What a store can give at most.
         want fio fio
+        # Stores that hang or are slow are FUSE filesystems, which root mounts without help.
         [ "$(id -u)" -eq 0 ] || want fusermount3 fuse3
         ;;
     audit) ;;

@@ -42,7 +42,8 @@ const OPEN_FILES: u64 = 20_000;
 ///   cold     one large file out of a slow store, beside fio; a thousand clients for one file
 ///   misses   a hundred thousand small files, a tenth of which fits the edge's cache
 ///
-/// Takes root: the store that hangs is a FUSE filesystem.
+/// Stores that hang or are slow are FUSE filesystems, which take root, or fusermount3. Where other programs use the
+/// cores, measurements are repeated; `others busy` says how much they did.
 #[derive(Debug, Parser)]
 #[command(verbatim_doc_comment)]
 struct Arguments {

@@ -207,6 +207,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_is_read_back() {
+        let mut rows = Rows::default();
+        let measured = Measures::default().with("rate", 1.0 / 3.0).with("p99_ms", f64::NAN);
+        rows.add("a", Kind::Edge.name(), measured.clone());
+        let written = serde_json::to_string(&rows.conclude(Scenario::Warm)).unwrap();
+        let read: Section = serde_json::from_str(&written).unwrap();
+        assert_eq!(read.scenario, Scenario::Warm);
+        assert_eq!(read.rows[0].rounds, [measured]);
+        assert_eq!(read.rows[0].median.value("p99_ms"), None, "what is no number is left out");
+    }
+
+    #[test]
     fn a_goal_without_a_measurement_is_missed() {
         let goal = Goal { what: "it runs", case: "a", measure: "rate", bound: Bound::AtLeast(0.9) };
         let judged = |measures: Measures| {

@@ -33,7 +33,7 @@ impl Probed for Status {
         match *self.phase.borrow() {
             Phase::Serving if self.store.health().is_degraded => vec!["degraded"],
             Phase::Serving => vec![],
-            Phase::Leaving | Phase::Refusing => vec!["draining"],
+            Phase::Leaving | Phase::Refusing | Phase::Over => vec!["draining"],
         }
     }
 

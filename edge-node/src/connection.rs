@@ -10,8 +10,9 @@ mod delivery;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, ReadBuf};
@@ -23,6 +24,7 @@ use crate::reject::Reject;
 use crate::request::{self, HEAD_BYTES_MAX};
 use crate::worker::{Buffer, Reusable, Worker};
 use answer::Answer;
+use delivery::Unended;
 
 /// After an answer that ends the connection, so much of what the client still sends is read, so that the answer is
 /// not destroyed by a reset (RFC 9112 §9.6).
@@ -80,10 +82,19 @@ impl Connection {
         Box::new(Self { stream, place, deadline, pace, is_bounded: Cell::new(false), worker })
     }
 
-    /// Serves the connection until it ends.
+    /// Serves the connection until it ends, or is cut because the edge does.
     pub(crate) async fn serve(mut self: Box<Self>) {
-        self.run().await;
-        self.worker.metrics.connections.subtract(1);
+        let (worker, deadline) = (Rc::clone(&self.worker), self.deadline.shared());
+        let mut running = pin!(self.run());
+        poll_fn(|context| {
+            if worker.is_over() {
+                return Poll::Ready(());
+            }
+            deadline.belongs_to(context);
+            running.as_mut().poll(context)
+        })
+        .await;
+        worker.metrics.connections.subtract(1);
     }
 
     /// Sees a client off that has been told why.
@@ -144,7 +155,9 @@ impl Connection {
                 },
                 Turn::Store(buffer, head_bytes) => self.prepare(buffer, head_bytes).await,
                 Turn::Send(answer, rest) => {
+                    let unended = Unended::new(self, &answer);
                     let sent = self.send(&answer).await;
+                    unended.end();
                     Turn::Done(self.conclude(&answer, &sent), rest)
                 }
                 Turn::Done(next, rest) => return (next, rest),
@@ -226,7 +239,7 @@ fn poll_read(
     stream: &mut TcpStream,
     buffer: &mut Buffer,
     context: &mut std::task::Context<'_>,
-) -> std::task::Poll<io::Result<usize>> {
+) -> Poll<io::Result<usize>> {
     let mut free = ReadBuf::new(buffer.free());
     let read = Pin::new(stream).poll_read(context, &mut free);
     let count = free.filled().len();

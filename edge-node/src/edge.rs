@@ -13,7 +13,7 @@ use sluice_shared::keys::KeyFile;
 use sluice_shared::serve::{ServeLimits, bind, serve};
 use sluice_shared::{admin, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::{Status, pages};
 use crate::cache::{Backing, Cache};
@@ -30,6 +30,8 @@ use crate::worker::{Process, Worker};
 
 /// Descriptors that are neither connections nor files: listeners, rings, logs, connections that are turned away.
 const DESCRIPTORS_OTHER: usize = 512;
+/// Requests of the admin port that are under way at the end have so long.
+const ADMIN_ENDS_WITHIN: Duration = Duration::from_millis(500);
 /// What is still to be written when the process ends has so long.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
@@ -131,9 +133,18 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
         tokio::spawn(key_file.follow());
         tokio::spawn(reopen_on_hangup(access_log.clone(), usage.clone())?);
         let admin_listener = tokio::net::TcpListener::from_std(admin_listener)?;
-        let limits_of_admin = ServeLimits { connections_max: 256, ..ServeLimits::default() };
-        tokio::spawn(serve(admin_listener, router, limits_of_admin, std::future::pending()));
+        let limits_of_admin = ServeLimits {
+            connections_max: 256,
+            shutdown_timeout: ADMIN_ENDS_WITHIN,
+            ..ServeLimits::default()
+        };
+        let (end, ended) = oneshot::channel::<()>();
+        let serving = tokio::spawn(serve(admin_listener, router, limits_of_admin, async move {
+            let _ = ended.await;
+        }));
         let drained = drain(phase, limits, || status.load().connections).await;
+        drop(end);
+        let _ = serving.await;
         // Workers hand over what they have at their next sweep.
         tokio::time::sleep(SWEEP_EVERY * 2).await;
         drained.map(|()| (access_log, usage))

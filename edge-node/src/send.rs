@@ -30,6 +30,8 @@ pub(crate) enum SendError {
     Client(#[from] io::Error),
     #[error("the client took too little for too long")]
     Slow,
+    #[error("the edge ends")]
+    Cut,
     #[error("the content: {0}")]
     Content(#[from] FillError),
 }

@@ -117,7 +117,12 @@ impl Worker {
 
     /// New requests are refused.
     pub(crate) fn is_refusing(&self) -> bool {
-        self.seen_phase.get() == Phase::Refusing
+        self.seen_phase.get() >= Phase::Refusing
+    }
+
+    /// Connections are cut.
+    pub(crate) fn is_over(&self) -> bool {
+        self.seen_phase.get() == Phase::Over
     }
 
     /// Accepts until the edge refuses requests, then closes the listener, having taken what was queued on it.
@@ -126,7 +131,7 @@ impl Worker {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                _ = phase.wait_for(|phase| *phase == Phase::Refusing) => break,
+                _ = phase.wait_for(|phase| *phase >= Phase::Refusing) => break,
             };
             match accepted {
                 Ok((stream, peer)) => self.admit(stream, peer.ip()),
@@ -196,6 +201,11 @@ impl Worker {
                 Waiting::Send => is_short && waited >= STALLED_WHEN_SHORT,
                 Waiting::First | Waiting::Head | Waiting::Linger => false,
             });
+            if self.is_over() {
+                self.deadlines.wake_all();
+                // Those that are cut are logged yet.
+                tokio::task::yield_now().await;
+            }
             if let Some(log) = &self.access_log {
                 log.hand_over();
             }

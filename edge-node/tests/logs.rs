@@ -141,3 +141,25 @@ fn usage_adds_up_to_what_was_sent_over_an_end_by_signal() {
     assert_eq!(lines.len(), 60, "nor is a line lost");
     assert!(lines.iter().all(|line| line["client"].is_null()));
 }
+
+#[test]
+fn a_download_that_is_cut_at_the_end_is_logged_so() {
+    let mut edge = edge_with("");
+    edge.file("big.bin", &content(40 << 20, 1));
+    let mut downloading = edge.connect();
+    downloading.send(&get_request(&edge.token("big.bin"), ""));
+    wait_for("the download to begin", || (edge.metric("sluice_edge_transfers ") >= 1.0).then_some(()));
+    edge.terminate();
+    wait_for("the edge to drain", || edge.log().contains("draining").then_some(()));
+    edge.terminate();
+    assert_eq!(edge.exit_code(), 0);
+    let lines = lines(&edge, "access.jsonl");
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(
+        (&line["file"], &line["status"], &line["ended"]),
+        (&"big.bin".into(), &200.into(), &"draining".into())
+    );
+    let usage = self::lines(&edge, "usage.jsonl");
+    let sent: u64 = usage.iter().map(|line| line["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(line["bytes"], sent, "and accounted for");
+}

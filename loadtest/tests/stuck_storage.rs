@@ -5,11 +5,13 @@
 mod support;
 
 use std::io::Read as _;
+use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sluice_loadtest::client::Connection;
 use sluice_loadtest::faulty_store::{FaultyStore, Which};
+use sluice_loadtest::process::Signal;
 use sluice_loadtest::settings::Settings;
 use sluice_loadtest::{Content, wait_until};
 use support::{Hot, MIB, Rig, SLACK, STORAGE_TIMEOUT, expect_refusal};
@@ -298,4 +300,66 @@ fn a_client_that_leaves_a_stuck_download_leaves_nothing() {
     let mut bytes = Vec::new();
     connection.body(&head, "GET").unwrap().read_to_end(&mut bytes).unwrap();
     Content::new(&stuck_name(0), stuck_size(0)).check_whole(&bytes).unwrap();
+}
+
+#[test]
+fn cached_files_that_cannot_be_confirmed_keep_no_others_from_being_confirmed() {
+    const STUCK: usize = 100;
+    let files = (0..STUCK).map(|file| (stuck_name(file), 5000));
+    let rig = Rig::start(files.chain([("well.bin".to_owned(), 5000)]), |settings| {
+        roomy(settings).toml("cache.revalidate = \"100ms\"")
+    });
+    let get_all_stuck = || {
+        thread::scope(|scope| {
+            for file in 0..STUCK {
+                let rig = &rig;
+                scope.spawn(move || rig.check(&stuck_name(file), 5000));
+            }
+        });
+    };
+    get_all_stuck();
+    rig.check("well.bin", 5000);
+    rig.store.hold_lookups("stuck/");
+    // All on one user's account; each is served, and asked for in the store.
+    wait_until("all are being confirmed", || {
+        get_all_stuck();
+        Ok(rig.store.held() == STUCK)
+    })
+    .unwrap_or_else(|fault| panic!("{fault}: {} are", rig.store.held()));
+    let new = Content::version("well.bin", 1, 6000);
+    rig.publish("well.bin", &new);
+    let published = Instant::now();
+    wait_until("the new version is served", || Ok(new.check_whole(&rig.edge.get("well.bin")?.body).is_ok()))
+        .unwrap();
+    let took = published.elapsed();
+    assert!(took < STORAGE_TIMEOUT, "noticed after {took:?}");
+    rig.store.release();
+    rig.wait_until_well();
+    get_all_stuck();
+}
+
+#[test]
+fn an_edge_that_ends_while_reads_are_stuck_gives_up_its_ports_and_its_clients() {
+    let files = (0..16).map(|file| (stuck_name(file), stuck_size(file)));
+    let mut rig = Rig::start(files, |settings| {
+        roomy(settings).toml("limits.drain_grace = \"100ms\"").toml("limits.drain_timeout = \"1s\"")
+    });
+    rig.store.hold_reads("stuck/");
+    let mut stuck = get_stuck(&rig, 0..16);
+    let edge = rig.edge.member();
+    let admin = edge.admin_url();
+    let addresses = [edge.address(), admin.trim_start_matches("http://").to_owned()];
+    edge.process().signal(Signal::TERM).unwrap();
+    // As its successor would.
+    for address in addresses {
+        wait_until(&format!("{address} can be listened on"), || Ok(TcpListener::bind(&address).is_ok()))
+            .unwrap();
+    }
+    assert!(edge.process().is_running().unwrap(), "the kernel waits for what is stuck");
+    assert_eq!(rig.store.held(), 16);
+    for connection in &mut stuck {
+        assert_eq!(connection.read_to_close().unwrap(), b"", "closed, and not when the process is gone");
+    }
+    rig.store.release();
+    assert!(rig.edge.member().process().wait().unwrap().success());
 }

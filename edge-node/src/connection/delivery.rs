@@ -139,6 +139,29 @@ impl Connection {
     }
 }
 
+/// An answer that is being sent. Dropped before its end, it was cut, and is noted so.
+pub(super) struct Unended<'c> {
+    connection: &'c Connection,
+    answer: &'c Answer,
+}
+
+impl<'c> Unended<'c> {
+    pub(super) fn new(connection: &'c Connection, answer: &'c Answer) -> Self {
+        Self { connection, answer }
+    }
+
+    /// It has come to its end.
+    pub(super) fn end(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unended<'_> {
+    fn drop(&mut self) {
+        self.connection.conclude(self.answer, &Err(SendError::Cut));
+    }
+}
+
 /// The lower of two rates, where there is one.
 fn least(one: Option<NonZeroU64>, other: Option<NonZeroU64>) -> Option<NonZeroU64> {
     one.into_iter().chain(other).min()
@@ -149,6 +172,7 @@ fn ended(sent: &Result<(), SendError>) -> Ended {
         Ok(()) => Ended::Complete,
         Err(SendError::Client(_)) => Ended::Client,
         Err(SendError::Slow) => Ended::Slow,
+        Err(SendError::Cut) => Ended::Draining,
         Err(SendError::Content(FillError::Superseded)) => Ended::Changed,
         Err(SendError::Content(FillError::Storage(_) | FillError::Timeout)) => Ended::Storage,
     }

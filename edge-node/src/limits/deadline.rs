@@ -85,11 +85,16 @@ impl Deadline {
             self.disarm(true);
             return Poll::Ready(Err(Late));
         }
+        self.belongs_to(context);
+        Poll::Pending
+    }
+
+    /// Notes the task to wake; to be called whenever it is polled.
+    pub(crate) fn belongs_to(&self, context: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
             *waker = Some(context.waker().clone());
         }
-        Poll::Pending
     }
 
     fn disarm(&self, armed: bool) {
@@ -100,6 +105,10 @@ impl Deadline {
 
     fn end(&self) {
         self.late.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -160,6 +169,18 @@ impl Deadlines {
                 deadline.end();
             }
         }
+    }
+
+    /// Has every connection look around, whatever it waits for.
+    pub(crate) fn wake_all(&self) {
+        self.slots.borrow().iter().flatten().for_each(|deadline| deadline.wake());
+    }
+}
+
+impl DeadlineSlot {
+    /// The deadline itself, to be looked at while its connection is busy.
+    pub(crate) fn shared(&self) -> Rc<Deadline> {
+        Rc::clone(&self.deadline)
     }
 }
 

@@ -49,6 +49,8 @@ pub(crate) enum Ended {
     Storage,
     /// The file was replaced meanwhile.
     Changed,
+    /// The edge ended first.
+    Draining,
 }
 
 impl Ended {
@@ -59,6 +61,7 @@ impl Ended {
             Self::Slow => "slow",
             Self::Storage => "storage",
             Self::Changed => "changed",
+            Self::Draining => "draining",
         }
     }
 }

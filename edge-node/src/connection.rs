@@ -84,17 +84,8 @@ impl Connection {
 
     /// Serves the connection until it ends, or is cut because the edge does.
     pub(crate) async fn serve(mut self: Box<Self>) {
-        let (worker, deadline) = (Rc::clone(&self.worker), self.deadline.shared());
-        let mut running = pin!(self.run());
-        poll_fn(|context| {
-            if worker.is_over() {
-                return Poll::Ready(());
-            }
-            deadline.belongs_to(context);
-            running.as_mut().poll(context)
-        })
-        .await;
-        worker.metrics.connections.subtract(1);
+        self.run().await;
+        self.worker.metrics.connections.subtract(1);
     }
 
     /// Sees a client off that has been told why.
@@ -144,8 +135,21 @@ impl Connection {
         }
     }
 
-    /// Takes a request through all that has to be waited for.
-    async fn go_on(&mut self, mut turn: Turn) -> (Next, Option<Buffer>) {
+    /// Takes a request through all that has to be waited for, unless the edge ends first.
+    async fn go_on(&mut self, turn: Turn) -> (Next, Option<Buffer>) {
+        let (worker, deadline) = (Rc::clone(&self.worker), self.deadline.shared());
+        let mut turns = pin!(self.take_turns(turn));
+        poll_fn(|context| {
+            if worker.is_over() {
+                return Poll::Ready((Next::Close, None));
+            }
+            deadline.belongs_to(context);
+            turns.as_mut().poll(context)
+        })
+        .await
+    }
+
+    async fn take_turns(&mut self, mut turn: Turn) -> (Next, Option<Buffer>) {
         loop {
             turn = match turn {
                 Turn::Head(buffer) => match self.rest_of_head(buffer).await {
@@ -188,6 +192,9 @@ impl Connection {
     fn first_bytes(&mut self, waiting: Waiting) -> impl Future<Output = Option<Buffer>> {
         let mut armed = false;
         poll_fn(move |context| {
+            if self.worker.is_over() {
+                return Poll::Ready(None);
+            }
             let Limits { head_timeout, idle_timeout, .. } = self.worker.limits;
             let patience = if waiting == Waiting::First { head_timeout } else { idle_timeout };
             let mut buffer = self.worker.buffers.take();

@@ -1,4 +1,4 @@
-//! wrk: the client that asks, with many links of one list.
+//! wrk: the client that asks, with one link or many of one list.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,8 @@ use anyhow::{Context, bail, ensure};
 
 use crate::server::{Links, Server};
 
-/// Takes the file of targets, and a seed where they are to be asked at random. Prints the processor time that wrk had
+/// Takes the file of targets, and a seed: above 0 they are asked at random, at 0 in turn, below only the first one, which
+/// costs wrk no script a request. Prints the processor time that wrk had
 /// used when it began to ask, and at the end what it counted, as lines of numbers; `status` counts answers above 399.
 const SCRIPT: &str = r#"
 local requests, seed, at = {}, 0, 0
@@ -19,6 +20,10 @@ function init(args)
     end
     seed = tonumber(args[2])
     math.randomseed(seed)
+    if seed < 0 then
+        wrk.path = io.lines(args[1])()
+        request = nil
+    end
     io.write(string.format("began %.6f\n", os.clock()))
 end
 
@@ -45,6 +50,8 @@ pub(crate) struct Wrk {
 /// In which order links are asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Order {
+    /// The first one only.
+    First,
     InTurn,
     /// Any, each time; the same seed gives the same order again. Not 0.
     AtRandom(u32),
@@ -79,8 +86,9 @@ impl Wrk {
         order: Order,
     ) -> anyhow::Result<Seen> {
         let seed = match order {
+            Order::First => -1,
             Order::InTurn => 0,
-            Order::AtRandom(seed) => seed,
+            Order::AtRandom(seed) => i64::from(seed),
         };
         let mut command = Command::new("wrk");
         command

@@ -25,7 +25,7 @@ use crate::logs::{AccessLog, UsageRecord};
 use crate::metrics::{self, WorkerMetrics};
 use crate::resolve::{File, Files, FilesConfig, Resolver};
 use crate::store::{Store, StoreRules};
-use crate::uring;
+use crate::uring::{self, RingError};
 use crate::worker::{Process, Worker};
 
 /// Descriptors that are neither connections nor files: listeners, rings, logs, connections that are turned away.
@@ -106,6 +106,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     };
     let workers: Vec<_> = (0..threads).map(|_| Arc::new(WorkerMetrics::default())).collect();
     let mut for_all = Some(ForAll { closing, store: Arc::clone(&store) });
+    let (began, all_began) = std::sync::mpsc::channel();
     for ((listener, forgetting), metrics) in listeners.into_iter().zip(forgetting).zip(&workers) {
         let parts = WorkerParts {
             process: process.clone(),
@@ -116,8 +117,14 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
             metrics: Arc::clone(metrics),
             forgetting,
             for_all: for_all.take(),
+            began: began.clone(),
         };
         thread::Builder::new().name("worker".to_owned()).spawn(move || run_worker(parts))?;
+    }
+    drop(began);
+    // Nobody is told that the edge is ready before all of it is.
+    for _ in 0..threads {
+        all_began.recv().context("a worker broke down at its start")?.context("a worker cannot start")?;
     }
 
     let status = Arc::new(Status { phase: phases, workers, cache, store, access_log: access_log.clone() });
@@ -210,6 +217,8 @@ struct WorkerParts {
     metrics: Arc<WorkerMetrics>,
     forgetting: mpsc::UnboundedReceiver<Arc<File>>,
     for_all: Option<ForAll>,
+    /// Told once the worker accepts connections, or why it cannot.
+    began: std::sync::mpsc::Sender<Result<(), RingError>>,
 }
 
 /// What one worker's ring does for all.
@@ -221,13 +230,11 @@ struct ForAll {
 }
 
 /// A worker's life, which ends with the process: a ring is never dropped with operations in flight.
-fn run_worker(parts: WorkerParts) -> ! {
+fn run_worker(parts: WorkerParts) {
+    // Nobody listens for this any more only where the start has failed already.
     let runtime = match uring::runtime(parts.store_threads) {
         Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "a worker cannot start");
-            exit(1);
-        }
+        Err(error) => return drop(parts.began.send(Err(error))),
     };
     runtime.block_on(async move {
         let listener =
@@ -244,8 +251,10 @@ fn run_worker(parts: WorkerParts) -> ! {
             forgetting_worker.resolver.follow_forgotten(parts.forgetting).await;
         });
         tokio_uring::spawn(worker.accept(listener));
-        std::future::pending().await
-    })
+        let _ = parts.began.send(Ok(()));
+        drop(parts.began);
+        std::future::pending::<()>().await;
+    });
 }
 
 /// Raises the limit on descriptors as far as it goes, and shares it out: connections, and large files kept open, two

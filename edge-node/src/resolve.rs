@@ -110,15 +110,16 @@ impl Resolver {
         requester: u64,
         until: Instant,
     ) -> Result<Rc<Entry>, ResolveError> {
-        let file = self.files.file(file_id);
         loop {
+            let file = self.files.file(file_id);
             let (now, config) = (self.files.now_ms(), self.files.config());
             if file.is_servable(now, config)
                 && let Some((object, generation)) = file.current()
             {
                 return Ok(self.insert(&file, object, generation));
             }
-            let mut check = self.files.check(&file, requester);
+            // Forgotten by another worker since it was found.
+            let Some(mut check) = self.files.check(&file, requester) else { continue };
             let left = until.saturating_duration_since(Instant::now());
             let patience = file.patience(now, config).unwrap_or(left).min(left);
             match tokio::time::timeout(patience, check.wait_for(Option::is_some)).await {

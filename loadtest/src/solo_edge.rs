@@ -1,5 +1,6 @@
 //! One edge over a root of the caller's choice, without a coordinator: tokens are sealed here, with the edge's own key.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, chown};
@@ -186,6 +187,20 @@ impl SoloEdge {
     /// It does not run.
     pub fn descriptors(&self) -> anyhow::Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.pid()?))?.count())
+    }
+
+    /// What its descriptors are of, in words, each with how many there are.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn open_files(&self) -> anyhow::Result<BTreeMap<String, usize>> {
+        let mut counts = BTreeMap::new();
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.pid()?))? {
+            // Closed since it was listed, where there is none.
+            let Ok(link) = fs::read_link(entry?.path()) else { continue };
+            *counts.entry(link.to_string_lossy().into_owned()).or_default() += 1;
+        }
+        Ok(counts)
     }
 
     /// Memory of its own, shared memory and so the cache's windows not counted.

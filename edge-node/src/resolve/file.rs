@@ -38,16 +38,11 @@ pub(crate) struct File {
 }
 
 #[derive(Default)]
-pub(super) struct State {
+struct State {
     current: Option<Arc<Object>>,
     check: Option<Check>,
-}
-
-impl State {
-    /// Nothing is known and nobody is asking.
-    pub(super) fn is_idle(&self) -> bool {
-        self.current.is_none() && self.check.is_none()
-    }
+    /// No longer among the files of the process: whoever still holds it has to look for it again.
+    is_forgotten: bool,
 }
 
 /// What taking in a check's outcome did.
@@ -131,20 +126,31 @@ impl File {
     }
 
     /// The check under way, or a new one that begins now; `begin` is told whether there is a version to confirm.
+    /// `None` where the file is forgotten.
     pub(super) fn join_check(
         &self,
         now: u64,
         requester: u64,
         begin: impl FnOnce(bool) -> Check,
-    ) -> CheckWatch {
+    ) -> Option<CheckWatch> {
         let mut state = self.state();
+        if state.is_forgotten {
+            return None;
+        }
         if let Some(check) = &state.check {
             check.ticket.join(requester);
-            return check.watch.clone();
+            return Some(check.watch.clone());
         }
         self.check_began_ms.store(now, Ordering::Relaxed);
         let is_known = state.current.is_some();
-        state.check.insert(begin(is_known)).watch.clone()
+        Some(state.check.insert(begin(is_known)).watch.clone())
+    }
+
+    /// Marks it as forgotten, unless there is a version of it or somebody is asking for one; says whether it is.
+    pub(super) fn forget_if_idle(&self) -> bool {
+        let mut state = self.state();
+        state.is_forgotten |= state.current.is_none() && state.check.is_none();
+        state.is_forgotten
     }
 
     /// Takes in what a check found.
@@ -188,7 +194,7 @@ impl File {
         evicted.is_some()
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics under this lock")
     }
 }

@@ -89,8 +89,8 @@ impl Files {
     }
 
     /// Joins the check under way, or begins one on this worker's ring, on the requester's account. What is known
-    /// already is checked in places of its own, which nothing that is new can take.
-    pub(super) fn check(self: &Arc<Self>, file: &Arc<File>, requester: u64) -> CheckWatch {
+    /// already is checked in places of its own, which nothing that is new can take. `None` where the file is forgotten.
+    pub(super) fn check(self: &Arc<Self>, file: &Arc<File>, requester: u64) -> Option<CheckWatch> {
         file.join_check(self.now_ms(), requester, |is_known| {
             let purpose = Purpose { file: file.fingerprint, requester };
             let mut slot =
@@ -126,9 +126,8 @@ impl Files {
     /// Lets go of a file of which nothing is cached any more.
     fn forget(&self, file: &Arc<File>) {
         let mut by_id = self.by_id();
-        let known = by_id.get(&file.id).is_some_and(|known| Arc::ptr_eq(known, file));
-        // Whoever is asking at this moment will look for it again.
-        if known && file.state().is_idle() {
+        let is_known = by_id.get(&file.id).is_some_and(|known| Arc::ptr_eq(known, file));
+        if is_known && file.forget_if_idle() {
             by_id.remove(&file.id);
         }
         drop(by_id);

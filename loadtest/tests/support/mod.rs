@@ -85,7 +85,7 @@ impl Rig {
     /// Waits until the edge has no more descriptors open than this.
     pub fn wait_until_descriptors(&self, most: usize) {
         wait_until("descriptors are closed", || Ok(self.edge.descriptors()? <= most))
-            .unwrap_or_else(|fault| panic!("{fault}: {:?} are open, not {most}", self.edge.descriptors()));
+            .unwrap_or_else(|fault| panic!("{fault}, {most} at most: {:#?}", self.edge.open_files()));
     }
 
     /// Waits until no operation is left in the store, and the edge is ready.

@@ -31,7 +31,7 @@ use crate::report::Report;
 use crate::scenario::{Choice, Scenario, Selection};
 
 /// Descriptors for ten thousand connections, and files beside them.
-const OPEN_FILES: u64 = 20_000;
+const OPEN_FILES: u64 = 100_000;
 
 /// Compares an edge with nginx, both checking signed links, in these scenarios:
 ///

@@ -1,5 +1,5 @@
-//! What must not be forgotten between calls: nonces, rates, links and their counts, revocations. One trait, one
-//! place: [`embedded`], for one coordinator.
+//! What must not be forgotten between calls: nonces, rates, links and their counts, revocations. One trait, two
+//! places: [`embedded`] for one coordinator, [`redis`] for several.
 //!
 //! Every question may fail with [`StateError::Away`]; whoever asks then refuses, and never takes silence for a yes.
 
@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) mod embedded;
 mod nonces;
+pub(crate) mod redis;
 #[cfg(test)]
 mod tests;
 mod throttle;

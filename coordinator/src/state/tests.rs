@@ -5,15 +5,18 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::embedded::Embedded;
+use super::redis::Redis;
 use super::*;
 
 mod claims;
 mod embedded;
+mod redis;
+mod server;
 
 /// What one client may have in nonces here.
 const NONCES_MAX: usize = 50;
 
-/// Makes a test of each claim over the embedded state.
+/// Makes a test of each claim over the embedded state, and one over a Redis of its own.
 macro_rules! hold_everywhere {
     ($($claim:ident),* $(,)?) => {
         mod over_embedded {
@@ -21,6 +24,15 @@ macro_rules! hold_everywhere {
             async fn $claim() {
                 let folder = tempfile::tempdir().unwrap();
                 let state = super::Embedded::open(&folder.path().join("state.redb"), super::NONCES_MAX).unwrap();
+                super::claims::$claim(&*state).await;
+            })*
+        }
+
+        mod over_redis {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $claim() {
+                let server = super::server::RedisServer::start();
+                let state = super::redis::connect(&server).await;
                 super::claims::$claim(&*state).await;
             })*
         }
@@ -61,4 +73,14 @@ fn visit(link: &str, who: Subscriber, downloads_max: u32, now: SystemTime) -> Vi
         open_until: now + Duration::from_secs(900),
         keep_until: now + Duration::from_secs(86_400),
     }
+}
+
+/// Waits for a condition that has to come true.
+async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let asked = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asked).await.unwrap_or_else(|_| panic!("never: {what}"));
 }

@@ -39,6 +39,7 @@ for use in "$@"; do
         want wget wget
         want aria2c aria2
         want kill procps
+        want redis-server redis-server
         # Stores that hang are FUSE filesystems, which root mounts without help.
         [ "$(id -u)" -eq 0 ] || want fusermount3 fuse3
         want python3 python3

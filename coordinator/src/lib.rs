@@ -15,3 +15,8 @@ mod observe;
 mod router;
 pub mod routing;
 pub mod service;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked by the handlers of links and by signed calls, once there are any")
+)]
+mod state;

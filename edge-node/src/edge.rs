@@ -97,6 +97,8 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let process = Process {
         id: config.id.clone(),
         limits,
+        clients: config.clients.clone(),
+        coordinators: config.coordinator_urls.clone(),
         key_file: Arc::clone(&key_file),
         cache: Arc::clone(&cache),
         phase: phases.clone(),

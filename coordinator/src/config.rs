@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
+use sluice_shared::client_source::{ClientSource, TrustedProxies};
 use sluice_shared::cluster::EdgeRecord;
 use sluice_shared::cluster::static_list::StaticList;
 use sluice_shared::config::{self, ConfigError};
@@ -34,6 +35,8 @@ pub struct Config {
     pub admin_hosts: Vec<String>,
     /// File ids that `/download/` gives to anyone; by `FileId::is_under`.
     pub public_prefixes: Vec<String>,
+    /// Where callers of the API are; not of the admin port.
+    pub clients: ClientSource,
     pub key_file: PathBuf,
     pub registry: StaticList,
     /// Not empty.
@@ -60,6 +63,8 @@ struct RawConfig {
     admin_token_file: Option<PathBuf>,
     admin_hosts: Vec<String>,
     public_prefixes: Vec<Prefix>,
+    trusted_proxies: TrustedProxies,
+    proxy_protocol: bool,
     keys: RawKeys,
     registry: RawRegistry,
     auth: RawAuth,
@@ -155,6 +160,8 @@ impl Config {
     fn settle(path: &Path, raw: RawConfig) -> Result<Self, ConfigError> {
         let missing = |key| ConfigError::missing(path, key);
         let (KeySource::File, RegistrySource::Static) = (raw.keys.source, raw.registry.source);
+        let clients = ClientSource::settle(raw.trusted_proxies, raw.proxy_protocol)
+            .map_err(|fault| ConfigError::key(path, "proxy_protocol", fault))?;
         Ok(Self {
             id: raw.id.ok_or_else(|| missing("id"))?.0,
             listen: raw.listen.ok_or_else(|| missing("listen"))?,
@@ -166,6 +173,7 @@ impl Config {
             },
             admin_hosts: raw.admin_hosts,
             public_prefixes: raw.public_prefixes.into_iter().map(|prefix| prefix.0).collect(),
+            clients,
             key_file: match raw.keys.path {
                 Some(file) => config::resolve(path, &file),
                 None => return Err(missing("keys.path")),

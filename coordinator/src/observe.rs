@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sluice_shared::cluster::EdgeId;
+use sluice_shared::serve::ClientAddress;
 use sluice_shared::token::random_id;
 
 use crate::metrics::CallMetrics;
@@ -57,6 +58,7 @@ pub(crate) async fn observe(
     let method = request.method().clone();
     // Without its query: other programs' links, and our own, carry tokens there.
     let path = loggable(matched.is_some(), request.uri().path()).to_owned();
+    let client = request.extensions().get::<ClientAddress>().map(|client| tracing::field::display(client.0));
     request.extensions_mut().insert(request_id.clone());
 
     let mut response = next.run(request).await;
@@ -71,6 +73,7 @@ pub(crate) async fn observe(
         path,
         status = response.status().as_u16(),
         request_id = request_id.as_str(),
+        client,
         edge = sent_to.map(|edge| edge.0.as_str()),
         micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         "call"

@@ -10,6 +10,7 @@ use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sluice_shared::admin::{self, Probed};
 use sluice_shared::bearer::{AdminTokenError, AdminTokens};
+use sluice_shared::client_source::ClientSource;
 use sluice_shared::keys::{KeyFile, KeyFileError};
 use sluice_shared::serve::{BindError, ServeLimits, bind, serve};
 use sluice_shared::telemetry;
@@ -88,8 +89,8 @@ pub async fn run(config: Config, metrics: PrometheusHandle) -> Result<(), StartE
         },
     }));
     announce(&config, &api_listener, &admin_listener)?;
-    let api = Serving::start(api_listener, api);
-    let admin = Serving::start(admin_listener, admin);
+    let api = Serving::start(api_listener, api, config.clients);
+    let admin = Serving::start(admin_listener, admin, ClientSource::Connection);
 
     signals.next().await;
     tracing::info!("draining");
@@ -133,12 +134,12 @@ struct Serving {
 }
 
 impl Serving {
-    fn start(listener: TcpListener, router: Router) -> Self {
+    fn start(listener: TcpListener, router: Router, clients: ClientSource) -> Self {
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(serve(listener, router, ServeLimits::default(), shutdown));
+        let task = tokio::spawn(serve(listener, router, ServeLimits::default(), clients, shutdown));
         Self { stop, task }
     }
 

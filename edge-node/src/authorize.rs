@@ -1,4 +1,5 @@
-//! RequestHead → Grant: the token is opened, and its bindings are held against the request.
+//! RequestHead → Grant: the token is opened, and its bindings are held against the request. Who comes with a token that
+//! has expired, while its link has not, is sent back to the coordinator that minted it.
 
 use std::borrow::Cow;
 use std::hash::BuildHasher;
@@ -9,7 +10,8 @@ use std::sync::LazyLock;
 use sluice_shared::client_net::ClientNet;
 use sluice_shared::file_id::FileId;
 use sluice_shared::keys::KeyRing;
-use sluice_shared::token::{NumericDate, Scratch, TokenError, open};
+use sluice_shared::token::{Claims, NumericDate, Scratch, TokenError, open_authentic};
+use sluice_shared::units::BaseUrl;
 
 use crate::request::{Method, RequestHead, TokenParameter};
 
@@ -31,6 +33,33 @@ pub(crate) struct Who<'s> {
     pub(crate) user_id: Option<Cow<'s, str>>,
     pub(crate) cid: Option<Cow<'s, str>>,
     pub(crate) rid: Option<Cow<'s, str>>,
+}
+
+/// What becomes of a request whose token is authentic and whose bindings hold.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it only passes through; a box would be an allocation a request"
+)]
+pub(crate) enum Admission<'s> {
+    Granted(Grant<'s>),
+    SentBack(SentBack<'s>),
+}
+
+/// A request that comes with a token for which the coordinator gives another. It holds the token: no `Debug`.
+pub(crate) struct SentBack<'s> {
+    /// Where to ask; of visible ASCII.
+    pub(crate) location: String,
+    pub(crate) file_id: FileId<'s>,
+    pub(crate) who: Who<'s>,
+}
+
+/// Against what a request is judged.
+pub(crate) struct Circumstances<'c> {
+    pub(crate) client: IpAddr,
+    pub(crate) now: NumericDate,
+    pub(crate) keys: &'c KeyRing,
+    /// Those that clients may be sent back to.
+    pub(crate) coordinators: &'c [BaseUrl],
 }
 
 /// What holds for what is granted. The hashes are of this process's own.
@@ -65,27 +94,25 @@ pub(crate) enum AuthorizeError {
 /// It is missing, repeated, refused, bound to another address, or a HEAD token on a GET.
 pub(crate) fn authorize<'s>(
     head: &RequestHead<'_>,
-    client: IpAddr,
-    keys: &KeyRing,
-    now: NumericDate,
+    circumstances: &Circumstances<'_>,
     scratch: &'s mut Scratch,
-) -> Result<Grant<'s>, AuthorizeError> {
+) -> Result<Admission<'s>, AuthorizeError> {
     let token = match head.token() {
         TokenParameter::Given(token) => token,
         TokenParameter::Missing => return Err(AuthorizeError::NoToken),
         TokenParameter::Repeated => return Err(AuthorizeError::TwoTokens),
     };
-    let claims = open(&token, keys, now, scratch)?;
-    if let Some(bound) = &claims.ip {
-        // A binding that cannot be read binds to nobody.
-        let net = ClientNet::parse(bound).ok_or(TokenError::Claims)?;
-        if !net.contains(client) {
-            return Err(AuthorizeError::Address);
-        }
+    let Circumstances { client, now, keys, .. } = *circumstances;
+    let claims = open_authentic(&token, keys, scratch)?;
+    if let Err(error) = claims.judge(now) {
+        let coordinator = way_back(&claims, circumstances).ok_or(error)?;
+        check_bindings(&claims, head.method, client)?;
+        // An authentic token is base64url and dots.
+        let location = format!("{coordinator}/renew?token={}", String::from_utf8_lossy(&token));
+        let who = Who { user_id: claims.user_id, cid: claims.cid, rid: claims.rid };
+        return Ok(Admission::SentBack(SentBack { location, file_id: claims.file_id, who }));
     }
-    if claims.head && head.method != Method::Head {
-        return Err(AuthorizeError::HeadOnly);
-    }
+    check_bindings(&claims, head.method, client)?;
     let requester = match (&claims.user_id, &claims.cid) {
         (None, None) => SEED.hash_one(subscriber(client)),
         user_and_client => SEED.hash_one(user_and_client),
@@ -97,7 +124,29 @@ pub(crate) fn authorize<'s>(
     // At no bytes a second nothing is granted.
     let rate = claims.rate.map(|rate| NonZeroU64::new(rate).ok_or(TokenError::Claims)).transpose()?;
     let who = Who { user_id: claims.user_id, cid: claims.cid, rid: claims.rid };
-    Ok(Grant { file_id: claims.file_id, save_as: claims.r#fn, who, terms: Terms { requester, token, rate } })
+    let terms = Terms { requester, token, rate };
+    Ok(Admission::Granted(Grant { file_id: claims.file_id, save_as: claims.r#fn, who, terms }))
+}
+
+/// The coordinator that gives another token for one that does not hold, if there is one.
+#[cold]
+fn way_back<'c>(claims: &Claims<'_>, circumstances: &Circumstances<'c>) -> Option<&'c BaseUrl> {
+    let issuer = claims.iss.as_deref().filter(|_| claims.is_renewable(circumstances.now))?;
+    circumstances.coordinators.iter().find(|known| known.as_str() == issuer)
+}
+
+fn check_bindings(claims: &Claims<'_>, method: Method, client: IpAddr) -> Result<(), AuthorizeError> {
+    if let Some(bound) = &claims.ip {
+        // A binding that cannot be read binds to nobody.
+        let net = ClientNet::parse(bound).ok_or(TokenError::Claims)?;
+        if !net.contains(client) {
+            return Err(AuthorizeError::Address);
+        }
+    }
+    if claims.head && method != Method::Head {
+        return Err(AuthorizeError::HeadOnly);
+    }
+    Ok(())
 }
 
 /// The part of an address that says who it is: all of IPv4, the /64 of IPv6.

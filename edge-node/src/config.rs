@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use sluice_shared::client_source::{ClientSource, TrustedProxies};
 use sluice_shared::cluster::{EdgeId, Weight};
 use sluice_shared::config::{ConfigError, load, resolve};
 use sluice_shared::units::{BaseUrl, ByteSize, MemorySize, Span};
@@ -51,6 +52,8 @@ struct RawConfig {
     weight: Option<Weight>,
     threads: usize,
     coordinator_urls: Vec<BaseUrl>,
+    trusted_proxies: TrustedProxies,
+    proxy_protocol: bool,
     etag: Option<EtagScheme>,
     cache: RawCache,
     keys: RawKeys,
@@ -120,6 +123,9 @@ pub(crate) struct Config {
     pub(crate) follow_symlinks: bool,
     /// At least 1.
     pub(crate) threads: usize,
+    /// Those that clients may be sent back to.
+    pub(crate) coordinator_urls: Vec<BaseUrl>,
+    pub(crate) clients: ClientSource,
     pub(crate) etag: EtagScheme,
     pub(crate) key_path: PathBuf,
     /// Bytes.
@@ -202,6 +208,8 @@ impl Config {
                 0 => Err(ConfigError::key(path, key, "must be at least 1")),
                 value => Ok(value),
             };
+        let clients = ClientSource::settle(raw.trusted_proxies, raw.proxy_protocol)
+            .map_err(|fault| ConfigError::key(path, "proxy_protocol", fault))?;
         Ok(Self {
             id: raw.id.ok_or_else(|| missing("id"))?,
             listen: raw.listen.ok_or_else(|| missing("listen"))?,
@@ -211,6 +219,8 @@ impl Config {
             path_template,
             follow_symlinks: raw.follow_symlinks,
             threads: if raw.threads == 0 { cores } else { raw.threads },
+            coordinator_urls: raw.coordinator_urls,
+            clients,
             etag: raw.etag.unwrap_or(EtagScheme::InodeMtime),
             key_path: resolve(path, &raw.keys.path.ok_or_else(|| missing("keys.path"))?),
             cache_size,
@@ -311,6 +321,11 @@ mod tests {
                 FULL.replace("root = \"/\"", "root = \"/\"\npath_template = \"x\""),
                 "`path_template` must contain",
             ),
+            (
+                FULL.replace("root = \"/\"", "root = \"/\"\nproxy_protocol = true"),
+                "`proxy_protocol` needs `trusted_proxies`",
+            ),
+            (FULL.replace("root = \"/\"", "trusted_proxies = [\"proxy-1\"]"), "edge.toml:5:"),
             (format!("{FULL}\n[limits]\nconnections = 0"), "`limits.connections` must be at least 1"),
         ];
         for (text, expected) in table {

@@ -1,4 +1,4 @@
-//! One connection from accept to close: read head → authorize → resolve → plan → send, again and again. The branches
+//! One connection from accept to close: a PROXY header where one has to be, then read head → authorize → resolve → plan → send, again and again. The branches
 //! are here; what they lead to is elsewhere.
 //!
 //! What can be answered without waiting is, in one go; only what has to wait gets a future of its own, so that an idle
@@ -6,6 +6,7 @@
 
 mod answer;
 mod delivery;
+mod introduction;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -15,11 +16,12 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use sluice_shared::client_source::ClientSource;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::config::Limits;
-use crate::limits::{AddressPlace, DeadlineSlot, Late, Pace, Waiting};
+use crate::limits::{AddressPlace, Deadline, DeadlineSlot, Late, Pace, Waiting};
 use crate::reject::Reject;
 use crate::request::{self, HEAD_BYTES_MAX};
 use crate::worker::{Buffer, Reusable, Worker};
@@ -94,24 +96,26 @@ impl Connection {
     }
 
     async fn run(&mut self) {
+        let (mut next, mut carried) = match self.worker.clients {
+            ClientSource::ProxyProtocol(_) => Box::pin(self.introduction()).await,
+            ClientSource::Connection | ClientSource::Forwarded(_) => (Next::Request, None),
+        };
         let mut waiting = Waiting::First;
-        let mut carried: Option<Buffer> = None;
         loop {
-            if carried.is_none() {
-                carried = self.first_bytes(waiting).await;
-            }
-            let Some(buffer) = carried.take() else { return };
-            waiting = Waiting::Idle;
-            let next;
-            (next, carried) = match self.step(buffer) {
-                Step::Done(next, rest) => (next, rest),
-                Step::Later(rest) => rest.await,
-            };
             match next {
                 Next::Request => {}
                 Next::Linger => return Box::pin(self.linger()).await,
                 Next::Close => return,
             }
+            if carried.is_none() {
+                carried = self.first_bytes(waiting).await;
+            }
+            let Some(buffer) = carried.take() else { return };
+            waiting = Waiting::Idle;
+            (next, carried) = match self.step(buffer) {
+                Step::Done(next, rest) => (next, rest),
+                Step::Later(rest) => rest.await,
+            };
         }
     }
 
@@ -138,15 +142,7 @@ impl Connection {
     /// Takes a request through all that has to be waited for, unless the edge ends first.
     async fn go_on(&mut self, turn: Turn) -> (Next, Option<Buffer>) {
         let (worker, deadline) = (Rc::clone(&self.worker), self.deadline.shared());
-        let mut turns = pin!(self.take_turns(turn));
-        poll_fn(|context| {
-            if worker.is_over() {
-                return Poll::Ready((Next::Close, None));
-            }
-            deadline.belongs_to(context);
-            turns.as_mut().poll(context)
-        })
-        .await
+        unless_over(&worker, &deadline, self.take_turns(turn)).await
     }
 
     async fn take_turns(&mut self, mut turn: Turn) -> (Next, Option<Buffer>) {
@@ -223,6 +219,23 @@ impl Connection {
         };
         let _ = self.deadline.bound(Waiting::Linger, LINGER_TIME, draining).await;
     }
+}
+
+/// Goes on with what a connection has to wait for, until the edge ends.
+async fn unless_over(
+    worker: &Worker,
+    deadline: &Deadline,
+    rest: impl Future<Output = (Next, Option<Buffer>)>,
+) -> (Next, Option<Buffer>) {
+    let mut rest = pin!(rest);
+    poll_fn(|context| {
+        if worker.is_over() {
+            return Poll::Ready((Next::Close, None));
+        }
+        deadline.belongs_to(context);
+        rest.as_mut().poll(context)
+    })
+    .await
 }
 
 /// The bytes of the head that a buffer begins with, once it is whole. Its first `searched` bytes hold no end.

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
+use sluice_shared::client_source::ClientSource;
 use sluice_shared::keys::KeyFile;
 use sluice_shared::serve::{ServeLimits, bind, serve};
 use sluice_shared::{admin, telemetry};
@@ -96,6 +97,8 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     let process = Process {
         id: config.id.clone(),
         limits,
+        clients: config.clients.clone(),
+        coordinators: config.coordinator_urls.clone(),
         key_file: Arc::clone(&key_file),
         cache: Arc::clone(&cache),
         phase: phases.clone(),
@@ -146,9 +149,11 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
             ..ServeLimits::default()
         };
         let (end, ended) = oneshot::channel::<()>();
-        let serving = tokio::spawn(serve(admin_listener, router, limits_of_admin, async move {
+        let ended = async {
             let _ = ended.await;
-        }));
+        };
+        let clients = ClientSource::Connection;
+        let serving = tokio::spawn(serve(admin_listener, router, limits_of_admin, clients, ended));
         let drained = drain(phase, limits, || status.load().connections).await;
         drop(end);
         let _ = serving.await;

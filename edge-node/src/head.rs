@@ -174,6 +174,13 @@ pub(crate) fn write_text_head(
     );
 }
 
+/// Writes an answer that sends the client elsewhere, with a token in the URL.
+pub(crate) fn write_redirect(location: &str, date: &str, persistence: Persistence, out: &mut Vec<u8>) {
+    let fields =
+        format!("Location: {location}\r\nCache-Control: no-store\r\nReferrer-Policy: no-referrer\r\n");
+    write_text_head(StatusCode::FOUND, &fields, 0, date, persistence, out);
+}
+
 fn write_to(head: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     head.write_fmt(text).expect("a vector takes any text");
 }

@@ -36,8 +36,8 @@ impl Counter {
 }
 
 /// Every status the edge answers with; a place each.
-const STATUSES: [u16; 17] =
-    [200, 206, 304, 400, 401, 403, 404, 405, 408, 412, 414, 416, 429, 431, 500, 503, 505];
+const STATUSES: [u16; 18] =
+    [200, 206, 302, 304, 400, 401, 403, 404, 405, 408, 412, 414, 416, 429, 431, 500, 503, 505];
 
 const TOKEN_ERRORS: [TokenError; 11] = [
     TokenError::TooLong,
@@ -66,6 +66,8 @@ pub(crate) struct WorkerMetrics {
     pub(crate) connections_total: Counter,
     pub(crate) refused_full: Counter,
     pub(crate) refused_address: Counter,
+    pub(crate) refused_proxy: Counter,
+    pub(crate) renewals: Counter,
     pub(crate) slow_clients: Counter,
     pub(crate) first_byte: Histogram,
     pub(crate) duration: Histogram,
@@ -121,6 +123,9 @@ pub(crate) fn export(workers: &[Arc<WorkerMetrics>], cache: &Cache, store: Store
         .absolute(sum(|worker| &worker.refused_full));
     counter!("sluice_edge_refused_connections_total", "reason" => "address")
         .absolute(sum(|worker| &worker.refused_address));
+    counter!("sluice_edge_refused_connections_total", "reason" => "proxy")
+        .absolute(sum(|worker| &worker.refused_proxy));
+    counter!("sluice_edge_renewals_total").absolute(sum(|worker| &worker.renewals));
     counter!("sluice_edge_slow_clients_total").absolute(sum(|worker| &worker.slow_clients));
     counter!("sluice_edge_window_hits_total").absolute(sum(|worker| &worker.window_hits));
     counter!("sluice_edge_window_misses_total").absolute(sum(|worker| &worker.window_misses));
@@ -182,7 +187,12 @@ pub(crate) fn describe() {
     describe_counter!("sluice_edge_connections_total", "Connections accepted");
     describe_counter!(
         "sluice_edge_refused_connections_total",
-        "Connections turned away: the edge is full, or the address has as many as it may"
+        "Connections turned away: the edge is full, the address has as many as it may, or no trusted proxy says whose \
+         they are"
+    );
+    describe_counter!(
+        "sluice_edge_renewals_total",
+        "Requests with an expired token of a living link, sent back to the coordinator"
     );
     describe_counter!("sluice_edge_slow_clients_total", "Answers cut because the client took too little");
     describe_counter!("sluice_edge_access_log_lost_lines_total", "Lines that the access log could not take");

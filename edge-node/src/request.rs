@@ -161,6 +161,16 @@ impl<'b> RequestHead<'b> {
     }
 }
 
+/// The values of a head's `X-Forwarded-For` fields, in their order. A search of its own: few heads are asked for them. The
+/// head has been parsed, so that a line of it is a field of one line.
+pub fn forwarded_for(head: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    const NAME: &[u8] = b"X-Forwarded-For:";
+    head.split(|byte| *byte == b'\n').filter_map(|line| {
+        let (name, value) = line.split_at_checked(NAME.len())?;
+        name.eq_ignore_ascii_case(NAME).then_some(value)
+    })
+}
+
 /// Origin form, or absolute form with the origin cut off (RFC 9112 §3.2).
 fn split_target(target: &str) -> Result<(&str, &str), RequestError> {
     let origin = if target.starts_with('/') {
@@ -361,6 +371,16 @@ mod tests {
         assert_eq!(token("tokens=a"), Err(0));
         assert_eq!(token(""), Err(0));
         assert_eq!(token("token=a&token=a"), Err(2));
+    }
+
+    #[test]
+    fn forwarding_fields_are_found_in_their_order() {
+        let head = b"GET /X-Forwarded-For:0 HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1\r\nX-Forwarded-Forx: 2\r\n\
+                     x-forwarded-FOR:3 \r\nX-Forwarded: 4\r\nX: X-Forwarded-For: 5\r\nX-Forwarded-For:\r\n\r\n";
+        RequestHead::parse(head).unwrap();
+        let values: Vec<_> = forwarded_for(head).map(<[u8]>::trim_ascii).collect();
+        assert_eq!(values, [&b"1"[..], b"3", b""]);
+        assert_eq!(forwarded_for(head).next_back().map(<[u8]>::trim_ascii), Some(&b""[..]));
     }
 
     #[test]

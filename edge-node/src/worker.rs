@@ -10,9 +10,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::Guard;
 use sluice_shared::client_net;
+use sluice_shared::client_source::ClientSource;
 use sluice_shared::cluster::EdgeId;
 use sluice_shared::keys::{KeyFile, KeyRing};
 use sluice_shared::token::Scratch;
+use sluice_shared::units::BaseUrl;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -43,6 +45,8 @@ const STALLED_WHEN_SHORT: Duration = Duration::from_secs(2);
 pub(crate) struct Process {
     pub(crate) id: EdgeId,
     pub(crate) limits: Limits,
+    pub(crate) clients: ClientSource,
+    pub(crate) coordinators: Vec<BaseUrl>,
     pub(crate) key_file: Arc<KeyFile>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) phase: watch::Receiver<Phase>,
@@ -153,16 +157,32 @@ impl Worker {
         }
     }
 
-    fn admit(self: &Rc<Self>, stream: TcpStream, client: IpAddr) {
-        let client = client_net::normalise(client);
+    fn admit(self: &Rc<Self>, stream: TcpStream, peer: IpAddr) {
+        let peer = client_net::normalise(peer);
+        if let ClientSource::ProxyProtocol(proxies) = &self.clients
+            && !proxies.contains(peer)
+        {
+            self.metrics.refused_proxy.add_alone(1);
+            tracing::info!(edge = %self.id, %peer, reason = "not from one of `trusted_proxies`", "connection refused");
+            return;
+        }
         let _ = stream.set_nodelay(true);
         if self.metrics.connections.value() >= self.connections_max {
             self.metrics.refused_full.add_alone(1);
-            return self.turn_away(stream, client, Reject::Full);
+            return self.turn_away(stream, peer, Reject::Full);
         }
-        let Some(place) = self.addresses.admit(client) else {
-            self.metrics.refused_address.add_alone(1);
-            return self.turn_away(stream, client, Reject::FullForAddress);
+        let place = match &self.clients {
+            // Counted once the proxy has said whom it is for.
+            ClientSource::ProxyProtocol(_) => AddressPlace::uncounted(peer),
+            // Of many clients, request by request.
+            ClientSource::Forwarded(proxies) if proxies.contains(peer) => AddressPlace::uncounted(peer),
+            ClientSource::Connection | ClientSource::Forwarded(_) => match self.addresses.admit(peer) {
+                Some(place) => place,
+                None => {
+                    self.metrics.refused_address.add_alone(1);
+                    return self.turn_away(stream, peer, Reject::FullForAddress);
+                }
+            },
         };
         self.metrics.connections_total.add_alone(1);
         self.metrics.connections.add(1);
@@ -171,11 +191,7 @@ impl Worker {
 
     /// A word to a client that has no place, without waiting for its request.
     fn turn_away(self: &Rc<Self>, stream: TcpStream, client: IpAddr, reject: Reject) {
-        let mut out = self.outs.take();
-        let secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        reject.write(self.date.borrow_mut().at(secs), Persistence::Close, true, &mut out);
-        self.metrics.request(reject.status().as_u16());
-        let is_said = stream.try_write(&out).is_ok_and(|count| count == out.len());
+        let is_said = self.refuse_place(&stream, reject);
         // Closed at once, a request that is on its way would reset the connection before the client has read.
         if is_said && self.turned_away.get() < TURNED_AWAY_MAX {
             self.turned_away.set(self.turned_away.get() + 1);
@@ -185,6 +201,15 @@ impl Worker {
                 worker.turned_away.set(worker.turned_away.get() - 1);
             });
         }
+    }
+
+    /// Tells a client why it has no place; says whether all of that was sent.
+    pub(crate) fn refuse_place(&self, stream: &TcpStream, reject: Reject) -> bool {
+        let mut out = self.outs.take();
+        let secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        reject.write(self.date.borrow_mut().at(secs), Persistence::Close, true, &mut out);
+        self.metrics.request(reject.status().as_u16());
+        stream.try_write(&out).is_ok_and(|count| count == out.len())
     }
 
     /// Ends late waits and hands logs over, for ever.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use sluice_shared::keys::KeyFile;
-use sluice_shared::token::{NumericDate, seal};
+use sluice_shared::token::{Claims, NumericDate, seal};
 use support::{Edge, get_request, wait_for};
 
 #[test]
@@ -18,8 +18,8 @@ fn tokens_that_do_not_hold_are_refused_with_the_reference_texts() {
     let now = NumericDate::from_system_time(SystemTime::now()).as_secs_f64();
     let at = |offset: f64| NumericDate::from_secs_f64(now + offset).unwrap();
     let good = edge.token("a.bin");
-    let expired = edge.seal(&sluice_shared::token::Claims { exp: at(-1.0), ..edge.claims("a.bin") });
-    let early = edge.seal(&sluice_shared::token::Claims { nbf: Some(at(60.0)), ..edge.claims("a.bin") });
+    let expired = edge.seal(&Claims { exp: at(-1.0), ..edge.claims("a.bin") });
+    let early = edge.seal(&Claims { nbf: Some(at(60.0)), ..edge.claims("a.bin") });
     let elsewhere = tempfile::tempdir().unwrap();
     let foreign_keys = KeyFile::load_or_create(&elsewhere.path().join("k")).unwrap();
     let foreign = seal(&edge.claims("a.bin"), foreign_keys.ring().load().current()).unwrap();
@@ -70,7 +70,7 @@ fn tokens_that_do_not_hold_are_refused_with_the_reference_texts() {
 fn bindings_are_held_against_the_connection() {
     let edge = Edge::start();
     edge.file("a.bin", b"content");
-    let answer = |change: &dyn Fn(&mut sluice_shared::token::Claims<'_>), method: &str| {
+    let answer = |change: &dyn Fn(&mut Claims<'_>), method: &str| {
         let mut claims = edge.claims("a.bin");
         change(&mut claims);
         let token = edge.seal(&claims);
@@ -92,6 +92,91 @@ fn bindings_are_held_against_the_connection() {
     }
     assert_eq!(answer(&|claims| claims.head = true, "HEAD"), 200);
     assert_eq!(answer(&|claims| claims.head = true, "GET"), 403);
+}
+
+const COORDINATOR: &str = "http://coordinator.example:8080";
+
+#[test]
+fn an_expired_token_of_a_living_link_is_sent_back_to_its_coordinator() {
+    let urls = format!("coordinator_urls = [\"http://other.example\", \"{COORDINATOR}/\"]\n");
+    let edge =
+        Edge::start_with(&format!("{urls}[log]\naccess_file = \"access.jsonl\"\n"), "size = \"64MiB\"");
+    edge.file("a.bin", b"content");
+    let now = NumericDate::from_system_time(SystemTime::now()).as_secs_f64();
+    let at = |offset: f64| NumericDate::from_secs_f64(now + offset).unwrap();
+    let renewable = Claims {
+        exp: at(-1.0),
+        lxp: Some(at(600.0)),
+        iss: Some(COORDINATOR.into()),
+        jti: Some("id-1".into()),
+        ..edge.claims("a.bin")
+    };
+    let change = |change: &dyn Fn(&mut Claims<'_>)| {
+        let mut claims = renewable.clone();
+        change(&mut claims);
+        claims
+    };
+    let table = [
+        ("alive", "GET", renewable.clone(), 302),
+        ("HEAD", "HEAD", renewable.clone(), 302),
+        ("bound to this client", "GET", change(&|claims| claims.ip = Some("127.0.0.1".into())), 302),
+        ("for HEAD only", "HEAD", change(&|claims| claims.head = true), 302),
+        ("dead link", "GET", change(&|claims| claims.lxp = Some(at(-0.5))), 401),
+        ("no link", "GET", change(&|claims| claims.lxp = None), 401),
+        ("foreign issuer", "GET", change(&|claims| claims.iss = Some("http://evil.example".into())), 401),
+        ("longer issuer", "GET", change(&|claims| claims.iss = Some(format!("{COORDINATOR}0").into())), 401),
+        ("no issuer", "GET", change(&|claims| claims.iss = None), 401),
+        ("not yet valid", "GET", change(&|claims| claims.nbf = Some(at(60.0))), 401),
+        ("wrong address", "GET", change(&|claims| claims.ip = Some("192.0.2.1".into())), 403),
+        ("unreadable address", "GET", change(&|claims| claims.ip = Some("nonsense".into())), 400),
+        ("HEAD's token on GET", "GET", change(&|claims| claims.head = true), 403),
+        (
+            "wrong address, dead link",
+            "HEAD",
+            change(&|claims| (claims.ip, claims.lxp) = (Some("::1".into()), None)),
+            401,
+        ),
+        ("holds", "GET", change(&|claims| claims.exp = at(600.0)), 200),
+    ];
+    let mut connection = edge.connect();
+    for (name, method, claims, status) in &table {
+        let token = edge.seal(claims);
+        connection.send(&format!("{method} /download/name?token={token} HTTP/1.1\r\nHost: e\r\n\r\n"));
+        let answer = connection.try_answer(*method == "HEAD").unwrap();
+        assert_eq!(answer.status, *status, "{name}");
+        let location = format!("{COORDINATOR}/renew?token={token}");
+        assert_eq!(answer.field("Location"), (*status == 302).then_some(&*location), "{name}");
+        if *status == 302 {
+            assert_eq!(answer.field("Cache-Control"), Some("no-store"));
+            assert_eq!(answer.field("Referrer-Policy"), Some("no-referrer"));
+            assert_eq!((answer.field("Content-Length"), answer.field("Connection")), (Some("0"), None));
+        }
+    }
+    let once = edge.seal(&renewable);
+    connection.send(&format!("GET /download?token={once} HTTP/1.0\r\n\r\n"));
+    assert_eq!(connection.answer().status, 302);
+    assert!(connection.is_closed(), "HTTP/1.0 keeps nothing");
+    assert_eq!(edge.metric("sluice_edge_renewals_total "), 5.0);
+    assert_eq!(edge.metric("sluice_edge_requests_total{status=\"302\"} "), 5.0);
+    assert!(!edge.log().contains(&once));
+    let noted = |text: &String| text.lines().any(|line| line.contains("a.bin") && line.contains(":302,"));
+    let path = edge.folder.path().join("access.jsonl");
+    let text = wait_for("the log", || std::fs::read_to_string(&path).ok().filter(noted));
+    assert!(!text.contains(&once));
+}
+
+#[test]
+fn without_coordinators_an_expired_token_is_just_expired() {
+    let edge = Edge::start();
+    let now = NumericDate::from_system_time(SystemTime::now()).as_secs_f64();
+    let at = |offset: f64| NumericDate::from_secs_f64(now + offset);
+    let mut claims = edge.claims("a.bin");
+    (claims.exp, claims.lxp) = (at(-1.0).unwrap(), at(600.0));
+    claims.iss = Some(COORDINATOR.into());
+    let mut connection = edge.connect();
+    connection.send(&get_request(&edge.seal(&claims), ""));
+    let answer = connection.answer();
+    assert_eq!((answer.status, answer.detail().as_str()), (401, "Token expired"));
 }
 
 #[test]

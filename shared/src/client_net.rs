@@ -18,19 +18,24 @@ impl ClientNet {
                 IpAddr::V6(v6) => IpNet::V6(Ipv6Net::new(v6, 64).expect("64 is a prefix length").trunc()),
             }));
         }
-        let net: IpNet = text.parse().ok()?;
-        Some(Self(match net {
-            IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_ipv4_mapped() {
-                Some(v4) => IpNet::new(IpAddr::V4(v4), v6.prefix_len() - 96).ok()?.trunc(),
-                None => net.trunc(),
-            },
-            _ => net.trunc(),
-        }))
+        block(text).map(Self)
     }
 
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&normalise(address))
     }
+}
+
+/// A CIDR block; one of IPv4-mapped addresses is the IPv4 block.
+pub(crate) fn block(text: &str) -> Option<IpNet> {
+    let net: IpNet = text.parse().ok()?;
+    Some(match net {
+        IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_ipv4_mapped() {
+            Some(v4) => IpNet::new(IpAddr::V4(v4), v6.prefix_len() - 96).ok()?.trunc(),
+            None => net.trunc(),
+        },
+        _ => net.trunc(),
+    })
 }
 
 /// `::ffff:a.b.c.d` is the IPv4 address that a dual-stack socket reports.

@@ -3,12 +3,14 @@
 pub mod admin;
 pub mod bearer;
 pub mod client_net;
+pub mod client_source;
 pub mod cluster;
 pub mod config;
 pub mod file_id;
 mod json;
 pub mod keys;
 pub mod problem;
+pub mod proxy_protocol;
 pub mod query;
 pub mod serve;
 pub mod telemetry;

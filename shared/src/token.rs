@@ -1,17 +1,18 @@
 //! Tokens: compact JWE (RFC 7516) with `dir` and `A256GCM`, carrying [`Claims`] from the coordinator to any edge.
 //!
-//! [`seal`] and [`open`] are each other's inverse and the only two ways through. Both keep their work in place;
-//! opening allocates nothing (a claim whose JSON text has escapes is the one exception: it is unescaped into a copy).
+//! [`seal`] and [`open`] are each other's inverse. [`open`] is [`open_authentic`] and [`Claims::judge`]; there is no
+//! other way to claims. All keep their work in place; opening allocates nothing (a claim whose JSON text has escapes is the one exception: it is unescaped into a copy).
 
 mod claims;
 mod error;
 mod minted;
 mod open;
 mod seal;
+mod validity;
 
 pub use claims::{Claims, NumericDate};
 pub use error::TokenError;
-pub use open::{Scratch, open};
+pub use open::{Scratch, open, open_authentic};
 pub use seal::{SealError, random_id, seal};
 
 /// Longest token that is looked at, in bytes.

@@ -13,6 +13,7 @@ public_url = "http://127.0.0.1:8080"
 admin_token_file = "admin.tokens"
 admin_hosts = ["sluice.internal"]
 public_prefixes = ["public", "press/"]
+trusted_proxies = ["10.0.0.0/8", "2001:db8::1"]
 
 [keys]
 source = "file"
@@ -52,6 +53,8 @@ fn a_whole_configuration_is_taken() {
     assert_eq!(config.public_url.as_str(), "http://127.0.0.1:8080");
     assert!(config.key_file.is_absolute() && config.key_file.ends_with("keys.jwks.json"));
     assert_eq!(config.public_prefixes, ["public", "press/"]);
+    let proxies = TrustedProxies::parse(["10.0.0.0/8", "2001:db8::1"]).unwrap();
+    assert_eq!(config.clients, ClientSource::Forwarded(proxies));
     assert_eq!(config.token_ttl, Duration::from_secs(600));
     assert_eq!(config.log_filter, "info");
 }
@@ -79,7 +82,7 @@ fn faults_say_where_and_what_to_do() {
         (WHOLE.replace("[auth]\nschemes = [\"open\"]\n", ""), vec!["`auth.schemes`", "[\"open\"]"]),
         (WHOLE.replace("[\"open\"]", "[]"), vec!["`auth.schemes`", "[\"open\"]"]),
         (WHOLE.replace("[\"open\"]", "[\"open\", \"open\"]"), vec!["`auth.schemes`", "alone"]),
-        (WHOLE.replace("[\"open\"]", "[\"jwt\"]"), vec!["/coordinator.toml:25:", "`schemes`", "jwt"]),
+        (WHOLE.replace("[\"open\"]", "[\"jwt\"]"), vec!["/coordinator.toml:26:", "`schemes`", "jwt"]),
         (no_edges, vec!["`registry.edges`", "[[registry.edges]]"]),
         (WHOLE.replace("[auth]", &format!("{edge}\n[auth]")), vec!["`registry.edges`", "'edge-1'"]),
         (
@@ -88,17 +91,25 @@ fn faults_say_where_and_what_to_do() {
         ),
         (
             WHOLE.replace("weight = 100", "weight = 0"),
-            vec!["/coordinator.toml:21:", "`weight`", "1 to 10000"],
+            vec!["/coordinator.toml:22:", "`weight`", "1 to 10000"],
         ),
         (WHOLE.replace("\"10m\"", "\"0s\""), vec!["`links.token_ttl`", "24h"]),
         (WHOLE.replace("\"10m\"", "\"25h\""), vec!["`links.token_ttl`", "24h"]),
-        (WHOLE.replace("\"10m\"", "\"10\""), vec!["/coordinator.toml:28:", "`token_ttl`"]),
+        (WHOLE.replace("\"10m\"", "\"10\""), vec!["/coordinator.toml:29:", "`token_ttl`"]),
         (WHOLE.replace("\"public\"", "\"../x\""), vec!["/coordinator.toml:8:", "`public_prefixes`"]),
+        (
+            WHOLE.replace("10.0.0.0/8", "proxy-1"),
+            vec!["/coordinator.toml:9:", "`trusted_proxies`", "proxy-1"],
+        ),
+        (
+            WHOLE.replace("trusted_proxies = [\"10.0.0.0/8\", \"2001:db8::1\"]", "proxy_protocol = true"),
+            vec!["`proxy_protocol` needs `trusted_proxies`"],
+        ),
         (WHOLE.replace("id = \"coordinator-1\"", "id = \"a b\""), vec!["/coordinator.toml:2:", "`id`"]),
-        (WHOLE.replace("token_ttl", "tokenttl"), vec!["/coordinator.toml:28:", "`tokenttl`"]),
+        (WHOLE.replace("token_ttl", "tokenttl"), vec!["/coordinator.toml:29:", "`tokenttl`"]),
         (
             WHOLE.replace("source = \"file\"", "source = \"vault\""),
-            vec!["/coordinator.toml:11:", "`source`", "file"],
+            vec!["/coordinator.toml:12:", "`source`", "file"],
         ),
     ];
     for (text, expected) in table {

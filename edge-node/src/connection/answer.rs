@@ -1,20 +1,22 @@
 //! A request's way to an answer that is ready to be sent.
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use http::StatusCode;
 use sluice_shared::token::{NumericDate, Scratch};
 
 use super::{Connection, Next, Turn};
-use crate::authorize::{AuthorizeError, Grant, authorize};
+use crate::authorize::{Admission, AuthorizeError, Circumstances, Grant, SentBack, authorize};
 use crate::cache::{Body, FillError};
-use crate::head::Persistence;
+use crate::head::{Persistence, write_redirect};
 use crate::limits::TokenPlace;
 use crate::logs::{Meter, Record};
 use crate::plan::{Plan, plan};
 use crate::reject::Reject;
-use crate::request::{Method, RequestHead};
+use crate::request::{Method, RequestHead, forwarded_for};
 use crate::resolve::{OpenFile, ResolveError};
 use crate::send::Sent;
 use crate::worker::{Buffer, Lent};
@@ -26,6 +28,7 @@ const CHANGES_MAX: u32 = 3;
 pub(super) struct Exchange {
     pub(super) begun: Instant,
     pub(super) method: Method,
+    pub(super) client: IpAddr,
     pub(super) record: Option<Record>,
 }
 
@@ -61,28 +64,35 @@ type Composed = Result<(u16, Lent<Vec<u8>>, Option<FileBody>), Reject>;
 type Located = (OpenFile, Plan, bool);
 
 impl Connection {
-    fn begin(&self, now: SystemTime, method: Method) -> Exchange {
+    fn begin(&self, now: SystemTime, method: Method, client: IpAddr) -> Exchange {
         let worker = &self.worker;
         let record = worker.access_log.as_ref().map(|_| Record::new(now, worker.outs.take()));
-        Exchange { begun: Instant::now(), method, record }
+        Exchange { begun: Instant::now(), method, client, record }
+    }
+
+    /// The client of a request, by its head, which has been parsed.
+    fn client_of(&self, head: &[u8]) -> IpAddr {
+        self.worker.clients.client_of(self.place.client(), forwarded_for(head))
     }
 
     /// Prepares the answer to the request whose head is the buffer's first `head_bytes`, if that takes no waiting.
     pub(super) fn prepare_now(&self, buffer: Buffer, head_bytes: usize) -> Turn {
         let now = SystemTime::now();
-        let head = match RequestHead::parse(&buffer.bytes()[..head_bytes]) {
+        let head_text = &buffer.bytes()[..head_bytes];
+        let head = match RequestHead::parse(head_text) {
             Ok(head) => head,
             // A head that does not parse says nothing of its connection; the error decides.
             Err(error) => {
-                let exchange = self.begin(now, Method::Get);
+                let exchange = self.begin(now, Method::Get, self.place.client());
                 return self.turn(self.refuse(error.into(), exchange, true), buffer, head_bytes);
             }
         };
-        let mut exchange = self.begin(now, head.method);
+        let mut exchange = self.begin(now, head.method, self.client_of(head_text));
         let mut scratch = self.worker.scratches.take();
         let composed = match self.admit(&head, now, &mut exchange, &mut scratch) {
             Err(reject) => Err(reject),
-            Ok(grant) => match self.locate_now(&head, &grant, now, exchange.begun) {
+            Ok(Admission::SentBack(to)) => self.send_back(&head, &to, now),
+            Ok(Admission::Granted(grant)) => match self.locate_now(&head, &grant, now, exchange.begun) {
                 Some(located) => self.compose(&head, &grant, located, now),
                 None => {
                     drop(scratch);
@@ -97,12 +107,14 @@ impl Connection {
     pub(super) async fn prepare(&self, buffer: Buffer, head_bytes: usize) -> Turn {
         let now = SystemTime::now();
         let answer = {
-            let head = RequestHead::parse(&buffer.bytes()[..head_bytes]).expect("parsed before");
-            let mut exchange = self.begin(now, head.method);
+            let head_text = &buffer.bytes()[..head_bytes];
+            let head = RequestHead::parse(head_text).expect("parsed before");
+            let mut exchange = self.begin(now, head.method, self.client_of(head_text));
             let mut scratch = self.worker.scratches.take();
             let composed = match self.admit(&head, now, &mut exchange, &mut scratch) {
                 Err(reject) => Err(reject),
-                Ok(grant) => {
+                Ok(Admission::SentBack(to)) => self.send_back(&head, &to, now),
+                Ok(Admission::Granted(grant)) => {
                     let located = self.locate(&head, &grant, now, exchange.begun).await;
                     located.and_then(|located| self.compose(&head, &grant, located, now))
                 }
@@ -120,25 +132,44 @@ impl Connection {
         Turn::Send(answer, rest)
     }
 
-    /// Head → grant.
+    /// Head → grant, or the way back to a coordinator.
     fn admit<'s>(
         &self,
         head: &RequestHead<'_>,
         now: SystemTime,
         exchange: &mut Exchange,
         scratch: &'s mut Scratch,
-    ) -> Result<Grant<'s>, Reject> {
+    ) -> Result<Admission<'s>, Reject> {
         let worker = &*self.worker;
         if worker.is_refusing() {
             return Err(Reject::Draining);
         }
         head.check_path()?;
-        let now = NumericDate::from_system_time(now);
-        let grant = authorize(head, self.place.client(), &worker.keys(), now, scratch)?;
+        let circumstances = Circumstances {
+            client: exchange.client,
+            now: NumericDate::from_system_time(now),
+            keys: &worker.keys(),
+            coordinators: &worker.coordinators,
+        };
+        let admission = authorize(head, &circumstances, scratch)?;
         if let Some(record) = &mut exchange.record {
-            record.note(&grant);
+            match &admission {
+                Admission::Granted(grant) => record.note(&grant.file_id, &grant.who),
+                Admission::SentBack(back) => record.note(&back.file_id, &back.who),
+            }
         }
-        Ok(grant)
+        Ok(admission)
+    }
+
+    /// The answer to a token that has expired while its link lives.
+    fn send_back(&self, head: &RequestHead<'_>, back: &SentBack<'_>, now: SystemTime) -> Composed {
+        let worker = &*self.worker;
+        worker.metrics.renewals.add_alone(1);
+        let mut text = worker.outs.take();
+        let persistence = self.persistence(head);
+        let mut date = worker.date.borrow_mut();
+        write_redirect(&back.location, date.at(unix_seconds(now)), persistence, &mut text);
+        Ok((StatusCode::FOUND.as_u16(), text, None))
     }
 
     /// Grant → file → plan, where all that the answer begins with is in the cache and was confirmed lately.
@@ -200,7 +231,7 @@ impl Connection {
     ) -> Composed {
         let worker = &*self.worker;
         let mut text = worker.outs.take();
-        let persistence = persistence(head.keep_alive && !worker.is_draining(), head.is_http_10);
+        let persistence = self.persistence(head);
         let range = {
             let mut date = worker.date.borrow_mut();
             let (save_as, date) = (file.save_as.as_deref(), date.at(unix_seconds(now)));
@@ -230,6 +261,15 @@ impl Connection {
         Ok((status, text, Some(FileBody { file, range, is_partial, was_there, meter, _place: place })))
     }
 
+    /// Of an answer that says nothing against the connection.
+    fn persistence(&self, head: &RequestHead<'_>) -> Persistence {
+        match (head.keep_alive && !self.worker.is_draining(), head.is_http_10) {
+            (false, _) => Persistence::Close,
+            (true, true) => Persistence::KeptAloud,
+            (true, false) => Persistence::Kept,
+        }
+    }
+
     fn answer(&self, head: &RequestHead<'_>, composed: Composed, exchange: Exchange) -> Answer {
         match composed {
             Ok((status, text, body)) => {
@@ -243,7 +283,7 @@ impl Connection {
 
     /// The answer to a request that could not be read.
     pub(super) fn refuse_unread(&self, reject: Reject) -> Answer {
-        self.refuse(reject, self.begin(SystemTime::now(), Method::Get), false)
+        self.refuse(reject, self.begin(SystemTime::now(), Method::Get, self.place.client()), false)
     }
 
     fn refuse(&self, reject: Reject, exchange: Exchange, keep: bool) -> Answer {
@@ -251,10 +291,10 @@ impl Connection {
         match reject {
             Reject::Authorize(AuthorizeError::Token(error)) => {
                 worker.metrics.token_failure(error);
-                tracing::info!(edge = %worker.id, client = %self.place.client(), reason = %error, "token refused");
+                tracing::info!(edge = %worker.id, client = %exchange.client, reason = %error, "token refused");
             }
             Reject::Authorize(error) => {
-                tracing::info!(edge = %worker.id, client = %self.place.client(), reason = %error, "request refused");
+                tracing::info!(edge = %worker.id, client = %exchange.client, reason = %error, "request refused");
             }
             Reject::Resolve(error) if !matches!(error, ResolveError::NotFound) => {
                 tracing::warn!(edge = %worker.id, %error, "a file could not be served");
@@ -282,14 +322,6 @@ fn first_window(file: &OpenFile, planned: &Plan, method: Method) -> Option<u32> 
         Plan::NotModified | Plan::PreconditionFailed | Plan::RangeNotSatisfiable => return None,
     };
     (method == Method::Get && object.body().is_none()).then(|| object.window_at(start))
-}
-
-fn persistence(keep: bool, is_http_10: bool) -> Persistence {
-    match (keep, is_http_10) {
-        (false, _) => Persistence::Close,
-        (true, true) => Persistence::KeptAloud,
-        (true, false) => Persistence::Kept,
-    }
 }
 
 fn status_of(plan: &Plan) -> u16 {

@@ -110,7 +110,7 @@ impl Connection {
                 duration,
                 ended: ended(sent),
             };
-            log.write(record, self.place.client(), &outcome);
+            log.write(record, answer.exchange.client, &outcome);
         }
         let Err(error) = sent else { return answer.next };
         tracing::debug!(%error, "an answer ended short");

@@ -12,9 +12,10 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
+use sluice_shared::file_id::FileId;
 
 use super::file::LogFile;
-use crate::authorize::Grant;
+use crate::authorize::Who;
 use crate::metrics::Counter;
 use crate::request::Method;
 use crate::worker::Lent;
@@ -93,11 +94,10 @@ impl Record {
     }
 
     /// Notes what the token says.
-    pub(crate) fn note(&mut self, grant: &Grant<'_>) {
-        let who = &grant.who;
+    pub(crate) fn note(&mut self, file_id: &FileId<'_>, who: &Who<'_>) {
         let known = [
             ("id", who.rid.as_deref()),
-            ("file", Some(grant.file_id.as_str())),
+            ("file", Some(file_id.as_str())),
             ("user", who.user_id.as_deref()),
             ("cid", who.cid.as_deref()),
         ];

@@ -1,4 +1,4 @@
-//! Bytes, keys and now → claims. Nothing in a token is believed before its tag has verified, save the header's
+//! Bytes and keys → claims, and with now → claims that hold. Nothing in a token is believed before its tag has verified, save the header's
 //! choice among keys that we already hold.
 
 use std::borrow::Cow;
@@ -15,8 +15,6 @@ use crate::file_id::FileId;
 use crate::json::{Text, UnknownNames, set_once};
 use crate::keys::{KeyRing, TokenKey};
 
-/// Clock skew allowed on `nbf`, in seconds; `exp` gets none.
-const NBF_SKEW_SECONDS: f64 = 5.0;
 /// Longest header, decoded, in bytes. Ours are below 100.
 const HEADER_BYTES_MAX: usize = 512;
 /// `{"alg":"dir","enc":"A256GCM"}`, the header of tokens without a key id.
@@ -32,9 +30,7 @@ impl Default for Scratch {
     }
 }
 
-/// Verifies and decrypts a token.
-///
-/// A token with a `kid` is tried with that key only; one without, with every live key, newest first.
+/// Verifies and decrypts a token that holds now.
 ///
 /// # Errors
 /// The first check that failed. Times are judged last, on authentic claims.
@@ -42,6 +38,22 @@ pub fn open<'s>(
     token: &[u8],
     keys: &KeyRing,
     now: NumericDate,
+    scratch: &'s mut Scratch,
+) -> Result<Claims<'s>, TokenError> {
+    let claims = open_authentic(token, keys, scratch)?;
+    claims.judge(now)?;
+    Ok(claims)
+}
+
+/// Verifies and decrypts a token, be it expired or not yet valid: [`Claims::judge`] is the caller's to ask.
+///
+/// A token with a `kid` is tried with that key only; one without, with every live key, newest first.
+///
+/// # Errors
+/// The first check that failed; never `Expired` or `NotYetValid`.
+pub fn open_authentic<'s>(
+    token: &[u8],
+    keys: &KeyRing,
     scratch: &'s mut Scratch,
 ) -> Result<Claims<'s>, TokenError> {
     if token.len() > TOKEN_BYTES_MAX {
@@ -65,7 +77,7 @@ pub fn open<'s>(
             opened?
         }
     };
-    judge(&scratch.0[..claims], now)
+    read(&scratch.0[..claims])
 }
 
 /// The five parts of a compact JWE, or `None`.
@@ -187,19 +199,11 @@ impl<'de> Visitor<'de> for HeaderVisitor {
     }
 }
 
-/// Authentic plaintext → claims that hold now.
-fn judge(plaintext: &[u8], now: NumericDate) -> Result<Claims<'_>, TokenError> {
+/// Authentic plaintext → claims.
+fn read(plaintext: &[u8]) -> Result<Claims<'_>, TokenError> {
     let RawClaims { file_id, rest } = match minted::read(plaintext) {
         Some(claims) => claims,
         None => serde_json::from_slice(plaintext).map_err(|_| TokenError::Claims)?,
     };
-    let claims = Claims { file_id: FileId::parse(file_id).map_err(|_| TokenError::FileId)?, ..rest };
-    let now = now.as_secs_f64();
-    if now >= claims.exp.as_secs_f64() {
-        return Err(TokenError::Expired);
-    }
-    if claims.nbf.is_some_and(|nbf| nbf.as_secs_f64() > now + NBF_SKEW_SECONDS) {
-        return Err(TokenError::NotYetValid);
-    }
-    Ok(claims)
+    Ok(Claims { file_id: FileId::parse(file_id).map_err(|_| TokenError::FileId)?, ..rest })
 }

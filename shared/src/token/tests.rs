@@ -83,6 +83,32 @@ fn times_are_judged_to_the_instant() {
 }
 
 #[test]
+fn an_expired_token_is_renewable_while_its_link_lives() {
+    let at = |offset: f64| NumericDate::from_secs_f64(NOW as f64 + offset).unwrap();
+    let (expired, early) = (Err(TokenError::Expired), Err(TokenError::NotYetValid));
+    let table = [
+        // exp, lxp, nbf
+        (900.0, None, None, Ok(()), true),
+        (900.0, Some(-1.0), None, Ok(()), true),
+        (900.0, None, Some(60.0), early, false),
+        (-1.0, None, None, expired, false),
+        (-1.0, Some(60.0), None, expired, true),
+        (0.0, Some(0.001), None, expired, true),
+        (-1.0, Some(0.0), None, expired, false),
+        (-1.0, Some(60.0), Some(5.0), expired, true),
+        (-1.0, Some(60.0), Some(5.001), expired, false),
+    ];
+    let (ring, mut scratch) = (ring(), Scratch::default());
+    for (exp, lxp, nbf, holds, is_renewable) in table {
+        let claims = Claims { exp: at(exp), lxp: lxp.map(at), nbf: nbf.map(at), ..claims("a") };
+        let token = seal(&claims, ring.current()).unwrap();
+        let opened = open_authentic(token.as_bytes(), &ring, &mut scratch).unwrap();
+        assert_eq!(opened, claims);
+        assert_eq!((opened.judge(now()), opened.is_renewable(now())), (holds, is_renewable), "{claims:?}");
+    }
+}
+
+#[test]
 fn truncated_tags_are_never_accepted() {
     let ring = ring();
     let token = seal(&claims("a"), ring.current()).unwrap();
@@ -260,11 +286,11 @@ proptest! {
         let at = at.index(token.len());
         prop_assume!(token[at] != to);
         token[at] = to;
-        prop_assert!(open(&token, &ring, now(), &mut Scratch::default()).is_err());
+        prop_assert!(open_authentic(&token, &ring, &mut Scratch::default()).is_err());
     }
 
     #[test]
     fn any_bytes_are_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        prop_assert!(open(&bytes, &ring(), now(), &mut Scratch::default()).is_err());
+        prop_assert!(open_authentic(&bytes, &ring(), &mut Scratch::default()).is_err());
     }
 }

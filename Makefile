@@ -9,7 +9,7 @@ help:
 	@echo 'make test-nfs an edge over NFS whose server vanishes, in an emulated guest: five minutes; ARGS=4.2 or ARGS=3: only that NFS'
 	@echo 'make lint     clippy and formatting only'
 	@echo 'make bench    micro-benchmarks'
-	@echo 'make compare  side by side with nginx, warm to stuck, 20 minutes; ARGS="--only stuck" and others, see ARGS=--help'
+	@echo 'make compare  side by side with nginx, bare hyper and Python, 20 minutes; ARGS="--only stuck" and others, see ARGS=--help'
 	@echo 'make audit    licences, sources and known faults of everything that is linked in'
 
 demo:
@@ -46,7 +46,7 @@ bench:
 
 compare:
 	deploy/needs.sh build compare
-	cargo build --locked --release -p sluice-edge-node --bins
+	cargo build --locked --release -p sluice-coordinator -p sluice-edge-node -p sluice-benches --bins
 	cargo run --locked --release -p sluice-benches --bin compare -- --out target/compare.json $(ARGS)
 
 audit:

@@ -17,6 +17,11 @@ has() { type -P "$1" >/dev/null; }
 # program, Debian package
 want() { has "$1" || packages+=("$2"); }
 
+want_python() {
+    want python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+}
+
 for use in "$@"; do
     case $use in
     build)
@@ -42,8 +47,7 @@ for use in "$@"; do
         want redis-server redis-server
         # Stores that hang are FUSE filesystems, which root mounts without help.
         [ "$(id -u)" -eq 0 ] || want fusermount3 fuse3
-        want python3 python3
-        python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+        want_python
         ;;
     nfs)
         want qemu-system-x86_64 qemu-system-x86
@@ -64,6 +68,8 @@ for use in "$@"; do
         want taskset util-linux
         # What a store can give at most.
         want fio fio
+        # What the coordinator replaces is a Python server.
+        want_python
         # Stores that hang or are slow are FUSE filesystems, which root mounts without help.
         [ "$(id -u)" -eq 0 ] || want fusermount3 fuse3
         ;;
@@ -99,9 +105,9 @@ cargo_tool() {
     cargo install --locked "$1"
 }
 
-# Python libraries that tests compare tokens with, in a folder of their own.
+# Python libraries for one use, in a folder of their own.
 python_environment() {
-    local venv=$target/test-venv wanted=loadtest/tests/python/requirements.txt
+    local venv=$target/$1-venv wanted=$2
     if cmp -s "$wanted" "$venv/installed.txt"; then return; fi
     say "Installing with pip into $venv: $(tr '\n' ' ' <"$wanted")"
     rm -rf "$venv"
@@ -115,8 +121,9 @@ for use in "$@"; do
     case $use in
     test)
         cargo_tool cargo-nextest
-        python_environment
+        python_environment test loadtest/tests/python/requirements.txt
         ;;
+    compare) python_environment compare benches/python/requirements.txt ;;
     audit) cargo_tool cargo-deny ;;
     esac
 done

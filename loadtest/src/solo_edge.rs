@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -29,7 +29,7 @@ pub struct SoloEdge {
     member: Member,
     keys: Arc<KeyFile>,
     /// Dropped after the program that lives in it.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl SoloEdge {
@@ -66,7 +66,7 @@ impl SoloEdge {
             }
             process = process.as_user(id);
         }
-        let mut edge = Self { member: Member::new(process, own), keys, _folder: folder };
+        let mut edge = Self { member: Member::new(process, own), keys, folder };
         edge.member.process().start()?;
         edge.member.wait_until_ready()?;
         Ok(edge)
@@ -83,6 +83,11 @@ impl SoloEdge {
 
     pub fn admin_url(&self) -> String {
         self.member.admin_url()
+    }
+
+    /// Where its keys are: a coordinator that is to mint for it reads the same.
+    pub fn keys_path(&self) -> PathBuf {
+        self.folder.path().join(settings::KEYS)
     }
 
     /// The program, and where it listens.

@@ -32,10 +32,18 @@ pub fn run<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: &[S]) -> anyh
 /// # Errors
 /// It was not installed.
 pub fn python() -> anyhow::Result<PathBuf> {
+    python_of("test")
+}
+
+/// The Python that has what one use (of `deploy/needs.sh`) needs.
+///
+/// # Errors
+/// It was not installed.
+pub fn python_of(needs: &str) -> anyhow::Result<PathBuf> {
     let target = process::profile_folder()?;
     let target =
         target.parent().map(Path::to_owned).context("a profile's folder lies in the target folder")?;
-    let path = target.join("test-venv/bin/python");
-    ensure!(path.exists(), "{} is not there; run: deploy/needs.sh test", path.display());
+    let path = target.join(format!("{needs}-venv/bin/python"));
+    ensure!(path.exists(), "{} is not there; run: deploy/needs.sh {needs}", path.display());
     Ok(path)
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use tempfile::TempDir;
 
 use crate::meter::Meter;
@@ -25,6 +25,7 @@ const TRIES_MAX: u32 = 3;
 pub(crate) struct Lab {
     folder: TempDir,
     edge: PathBuf,
+    pub(crate) coordinator: PathBuf,
     wrk: Wrk,
     pub(crate) rounds: usize,
     pub(crate) seconds: u64,
@@ -42,13 +43,14 @@ pub(crate) struct Load<'l> {
 impl Lab {
     pub(crate) fn new(
         edge: PathBuf,
+        coordinator: PathBuf,
         rounds: usize,
         seconds: u64,
         selection: Selection,
     ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("sluice-compare-").tempdir()?;
         let wrk = Wrk::new(folder.path())?;
-        Ok(Self { folder, edge, wrk, rounds, seconds, selection, started: Cell::new(0) })
+        Ok(Self { folder, edge, coordinator, wrk, rounds, seconds, selection, started: Cell::new(0) })
     }
 
     /// A new folder for files, which goes when it is dropped.
@@ -70,16 +72,25 @@ impl Lab {
         root: &Path,
         cache_bytes: Option<u64>,
     ) -> anyhow::Result<Server> {
-        self.started.set(self.started.get() + 1);
-        let own = self.folder.path().join(format!("server-{}", self.started.get()));
-        fs::create_dir(&own)?;
+        let own = self.server_folder()?;
         let mut server = match kind {
             Kind::Edge => edge::start(&own, root, &self.edge, cache_bytes)?,
             Kind::Nginx | Kind::NginxCache | Kind::NginxThreads => nginx::start(&own, root, kind)?,
+            Kind::BareHyper | Kind::Python | Kind::PythonTuned | Kind::Coordinator => {
+                bail!("{} serves no files", kind.name())
+            }
         };
         self.wait_for(&mut server)?;
         server.check(PROBE)?;
         Ok(server)
+    }
+
+    /// A new folder for what a server needs and says.
+    pub(crate) fn server_folder(&self) -> io::Result<PathBuf> {
+        self.started.set(self.started.get() + 1);
+        let own = self.folder.path().join(format!("server-{}", self.started.get()));
+        fs::create_dir(&own)?;
+        Ok(own)
     }
 
     /// Waits until a server answers, after it was started or was stuck.

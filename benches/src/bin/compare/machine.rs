@@ -31,10 +31,13 @@ pub(crate) struct Machine {
     pub(crate) wrk: String,
     pub(crate) fio: String,
     pub(crate) edge: String,
+    /// Empty in results from before coordinators were compared.
+    #[serde(default)]
+    pub(crate) coordinator: String,
 }
 
 impl Machine {
-    pub(crate) fn here(edge: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn here(edge: &Path, coordinator: &Path) -> anyhow::Result<Self> {
         let cpus = fs::read_to_string("/proc/cpuinfo")?;
         let model = cpus.lines().find_map(|line| line.strip_prefix("model name"));
         let model = model.and_then(|rest| rest.split_once(':')).map_or("unknown", |(_, name)| name.trim());
@@ -47,6 +50,7 @@ impl Machine {
             wrk: first_line(Path::new("wrk"), "-v")?,
             fio: first_line(Path::new("fio"), "--version")?,
             edge: first_line(edge, "--version")?,
+            coordinator: first_line(coordinator, "--version")?,
         })
     }
 }

@@ -1,9 +1,11 @@
 //! One edge beside nginx, on one core each: warm files, storage that hangs, clients that stall or idle, cold files, and
-//! more small files than fit.
+//! more small files than fit. One coordinator beside bare hyper and the Python server that it replaces: redirections.
 //!
 //! Each round measures every server once, in another order; what is reported are medians, and medians of the
 //! ratios within a round, so that a machine that slows down between rounds does not show as a difference.
 
+mod bare_hyper;
+mod coordinator;
 mod crowd;
 mod edge;
 mod fio;
@@ -11,6 +13,7 @@ mod lab;
 mod machine;
 mod meter;
 mod nginx;
+mod python;
 mod report;
 mod scenario;
 mod server;
@@ -24,14 +27,12 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use sluice_loadtest::process;
 
 use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::report::Report;
 use crate::scenario::{Choice, Scenario, Selection};
-
-/// Descriptors for ten thousand connections, and files beside them.
-const OPEN_FILES: u64 = 100_000;
 
 /// Compares an edge with nginx, both checking signed links, in these scenarios:
 ///
@@ -41,6 +42,7 @@ const OPEN_FILES: u64 = 100_000;
 ///   idle     memory of kept connections
 ///   cold     one large file out of a slow store, beside fio; a thousand clients for one file
 ///   misses   a hundred thousand small files, a tenth of which fits the edge's cache
+///   mint     a coordinator's answers with tokens, beside bare hyper and a Python server
 ///
 /// Stores that hang or are slow are FUSE filesystems, which take root, or fusermount3. Where other programs use the
 /// cores, measurements are repeated; `others busy` says how much they did.
@@ -59,6 +61,9 @@ struct Arguments {
     /// The edge's program; the one built beside this one if not said.
     #[arg(long, value_name = "FILE")]
     path_to_edge: Option<PathBuf>,
+    /// The coordinator's program; the one built beside this one if not said.
+    #[arg(long, value_name = "FILE")]
+    path_to_coordinator: Option<PathBuf>,
     /// Where the JSON goes.
     #[arg(long, value_name = "FILE", default_value = "target/compare.json")]
     out: PathBuf,
@@ -73,14 +78,15 @@ fn main() -> anyhow::Result<()> {
         return write!(io::stdout().lock(), "{}", tables::short(&read(path)?)).context("printing");
     }
     ensure!(arguments.rounds > 0 && arguments.seconds > 0, "--rounds and --seconds must be 1 or more");
-    let edge = match arguments.path_to_edge {
-        Some(path) => path,
-        None => sluice_loadtest::process::binary("sluice-edge")?,
-    };
+    let program = |given: Option<PathBuf>, name| given.map_or_else(|| process::binary(name), Ok);
+    let edge = program(arguments.path_to_edge, "sluice-edge")?;
+    let coordinator = program(arguments.path_to_coordinator, "sluice-coordinator")?;
     machine::keep_off_the_servers_core()?;
-    machine::raise_open_files(OPEN_FILES)?;
-    let machine = Machine::here(&edge)?;
-    let lab = Lab::new(edge, arguments.rounds, arguments.seconds, Selection(arguments.only))?;
+    let machine = Machine::here(&edge, &coordinator)?;
+    let selection = Selection(arguments.only);
+    let chosen = Scenario::ALL.into_iter().filter(|scenario| selection.has(*scenario));
+    machine::raise_open_files(chosen.map(Scenario::open_files).max().unwrap_or_default())?;
+    let lab = Lab::new(edge, coordinator, arguments.rounds, arguments.seconds, selection)?;
 
     let (rounds, seconds) = (lab.rounds, lab.seconds);
     let mut report = Report { machine, rounds, seconds, scenarios: Vec::new() };

@@ -48,7 +48,7 @@ fn configuration(own: &Path, root: &Path, port: &Port, kind: Kind) -> String {
         Kind::NginxCache => FILE_CACHE.to_owned(),
         // Files are read and sent by the threads of the default pool, 32; opened by the worker.
         Kind::NginxThreads => format!("{FILE_CACHE} aio threads;"),
-        Kind::Nginx | Kind::Edge => String::new(),
+        _ => String::new(),
     };
     format!(
         r#"{user}

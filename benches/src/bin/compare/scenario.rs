@@ -1,8 +1,9 @@
-//! The scenarios: what each measures, what is wanted of the edge in it, and how its table looks.
+//! The scenarios: what each measures, what is wanted of ours in it, and how its table looks.
 
 mod cold;
 mod hot;
 mod idle;
+mod mint;
 mod misses;
 mod stalled;
 mod stuck;
@@ -26,11 +27,12 @@ pub(crate) enum Scenario {
     Idle,
     Cold,
     Misses,
+    Mint,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Warm, Self::Stuck, Self::Stalled, Self::Idle, Self::Cold, Self::Misses];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Warm, Self::Stuck, Self::Stalled, Self::Idle, Self::Cold, Self::Misses, Self::Mint];
 
     pub(crate) fn run(self, lab: &Lab) -> anyhow::Result<Section> {
         let mut rows = Rows::default();
@@ -41,6 +43,7 @@ impl Scenario {
             Self::Idle => idle::run(lab, &mut rows),
             Self::Cold => cold::run(lab, &mut rows),
             Self::Misses => misses::run(lab, &mut rows),
+            Self::Mint => mint::run(lab, &mut rows),
         }?;
         Ok(rows.conclude(self))
     }
@@ -52,6 +55,7 @@ impl Scenario {
             Self::Stalled => stalled::GOALS.to_vec(),
             Self::Idle => idle::GOALS.to_vec(),
             Self::Cold => cold::GOALS.to_vec(),
+            Self::Mint => mint::GOALS.to_vec(),
         }
     }
 
@@ -64,6 +68,7 @@ impl Scenario {
             Self::Idle => idle::TITLE,
             Self::Cold => cold::TITLE,
             Self::Misses => misses::TITLE,
+            Self::Mint => mint::TITLE,
         }
     }
 
@@ -75,6 +80,16 @@ impl Scenario {
             Self::Idle => idle::COLUMNS,
             Self::Cold => cold::COLUMNS,
             Self::Misses => misses::COLUMNS,
+            Self::Mint => mint::COLUMNS,
+        }
+    }
+
+    /// Descriptors that a program may need.
+    pub(crate) fn open_files(self) -> u64 {
+        match self {
+            Self::Warm | Self::Mint => 4_000,
+            // Ten thousand connections, and files beside them.
+            Self::Stuck | Self::Stalled | Self::Idle | Self::Cold | Self::Misses => 100_000,
         }
     }
 
@@ -86,6 +101,7 @@ impl Scenario {
             Self::Idle => "idle",
             Self::Cold => "cold",
             Self::Misses => "misses",
+            Self::Mint => "mint",
         }
     }
 }
@@ -148,6 +164,8 @@ mod tests {
         assert!(some.has(Scenario::Warm) && some.has(Scenario::Idle) && !some.has(Scenario::Cold));
         assert!(some.has_case(Scenario::Warm, "16KiB") && !some.has_case(Scenario::Warm, "1KiB"));
         assert!(some.has_case(Scenario::Idle, "any"));
-        assert!("cool".parse::<Choice>().unwrap_err().contains("warm, stuck, stalled, idle, cold, misses"));
+        assert!(
+            "cool".parse::<Choice>().unwrap_err().contains("warm, stuck, stalled, idle, cold, misses, mint")
+        );
     }
 }

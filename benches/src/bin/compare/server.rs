@@ -17,7 +17,7 @@ use sluice_loadtest::{Content, wait_until};
 
 use crate::machine::{self, Holdings};
 
-/// The servers, in the order of reports.
+/// The servers, in the order of reports: those of files, then those of links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// One worker, `sendfile`.
@@ -27,10 +27,26 @@ pub(crate) enum Kind {
     /// With `open_file_cache` and `aio threads`.
     NginxThreads,
     Edge,
+    /// A ready-made answer, as fast as hyper gives it.
+    BareHyper,
+    /// The server that the coordinator replaces, its library's server as it comes.
+    Python,
+    /// With what makes it faster, and no log.
+    PythonTuned,
+    Coordinator,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Nginx, Self::NginxCache, Self::NginxThreads, Self::Edge];
+    const ALL: [Self; 8] = [
+        Self::Nginx,
+        Self::NginxCache,
+        Self::NginxThreads,
+        Self::Edge,
+        Self::BareHyper,
+        Self::Python,
+        Self::PythonTuned,
+        Self::Coordinator,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -38,7 +54,16 @@ impl Kind {
             Self::NginxCache => "nginx + open_file_cache",
             Self::NginxThreads => "nginx + aio threads",
             Self::Edge => "sluice-edge",
+            Self::BareHyper => "bare hyper",
+            Self::Python => "FastAPI + python-jose",
+            Self::PythonTuned => "FastAPI + python-jose, tuned",
+            Self::Coordinator => "sluice-coordinator",
         }
+    }
+
+    /// Whether the process that is started has a child do the work.
+    fn is_nginx(self) -> bool {
+        matches!(self, Self::Nginx | Self::NginxCache | Self::NginxThreads)
     }
 
     /// The place of a server's name in reports; what is no server comes last.
@@ -88,7 +113,7 @@ impl Server {
         sign: Sign,
         folder: &Path,
     ) -> anyhow::Result<Self> {
-        let output = File::create(folder.join("log"))?;
+        let output = File::options().create(true).append(true).open(folder.join("log"))?;
         let child = machine::on_servers_core(command[0])
             .args(&command[1..])
             .stdin(Stdio::null())
@@ -141,15 +166,25 @@ impl Server {
         Ok(())
     }
 
+    /// Throws away what it has said so far: a line a call fills a disk.
+    pub(crate) fn empty_log(&self) -> io::Result<()> {
+        File::options().write(true).truncate(true).open(self.folder.join("log")).map(drop)
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_else(|error| error.to_string())
     }
 
     pub(crate) fn wait_until_it_serves(&mut self, file: Known) -> anyhow::Result<()> {
-        let url = self.url() + &self.target(file.name, 0)?;
-        let waited = wait_until(&format!("{} serves {}", self.name(), file.name), || {
+        self.wait_until_it_answers(file.name, 200)
+    }
+
+    /// Waits for this status on the first link of a file.
+    pub(crate) fn wait_until_it_answers(&mut self, file: &str, status: u16) -> anyhow::Result<()> {
+        let url = self.url() + &self.target(file, 0)?;
+        let waited = wait_until(&format!("{} answers {status} for {file}", self.name()), || {
             self.ensure_it_runs()?;
-            Ok(client::get_here(&url).is_ok_and(|answer| answer.status() == 200))
+            Ok(client::get_here(&url).is_ok_and(|answer| answer.status() == status))
         });
         waited.with_context(|| format!("{} said:\n{}", self.name(), self.log()))
     }
@@ -186,15 +221,15 @@ impl Server {
     /// The process that does the work: nginx's is the only child of the one that was started.
     fn serving(&self) -> anyhow::Result<u32> {
         let started = self.child.id();
-        if self.kind == Kind::Edge { Ok(started) } else { only_child(started) }
+        if self.kind.is_nginx() { only_child(started) } else { Ok(started) }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // nginx's master stops its worker when it is asked, not when it is killed. An edge that is asked would let
-        // downloads finish.
-        let asked = self.kind != Kind::Edge
+        // nginx's master stops its worker when it is asked, not when it is killed. Others that are asked would let
+        // what is under way finish.
+        let asked = self.kind.is_nginx()
             && self.child.try_wait().is_ok_and(|ended| ended.is_none())
             && kill_process(Pid::from_child(&self.child), Signal::TERM).is_ok();
         for _ in 0..30 {

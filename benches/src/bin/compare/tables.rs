@@ -79,13 +79,14 @@ impl Column {
 pub(crate) fn full(report: &Report) -> String {
     let machine = &report.machine;
     let mut text = format!(
-        "{}; {} ({} cores), Linux {}; {}; {}; {}; {}; medians of {} rounds of {} s, one core each for servers and \
+        "{}; {} ({} cores), Linux {}; {}; {}; {}; {}; {}; medians of {} rounds of {} s, one core each for servers and \
          clients\n",
         machine.date,
         machine.cpu,
         machine.cores,
         machine.kernel,
         machine.edge,
+        machine.coordinator,
         machine.nginx,
         machine.wrk,
         machine.fio,

@@ -8,6 +8,8 @@ mod error;
 mod minted;
 mod open;
 mod seal;
+pub mod sealed;
+pub mod timed;
 
 pub use claims::{Claims, NumericDate};
 pub use error::TokenError;

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod bearer;
+pub mod canonical_json;
 pub mod client_net;
 pub mod cluster;
 pub mod config;

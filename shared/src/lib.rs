@@ -14,6 +14,7 @@ mod mac;
 pub mod problem;
 pub mod query;
 pub mod serve;
+pub mod signed_request;
 pub mod telemetry;
 pub mod token;
 pub mod units;

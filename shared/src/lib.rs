@@ -1,6 +1,7 @@
 //! What Sluice's coordinator and its edges must agree on, and nothing that only one of them needs.
 
 pub mod admin;
+pub mod app_jwt;
 pub mod bearer;
 pub mod canonical_json;
 pub mod client_net;

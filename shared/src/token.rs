@@ -8,6 +8,8 @@ mod error;
 mod minted;
 mod open;
 mod seal;
+pub mod sealed;
+pub mod timed;
 mod validity;
 
 pub use claims::{Claims, NumericDate};

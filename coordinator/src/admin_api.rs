@@ -1,4 +1,4 @@
-//! The operators' API, `/admin/v1/…` on the admin port: JSON, and always with a bearer token. It only reads.
+//! The operators' API, `/admin/v1/…` on the admin port: JSON, and always with a bearer token.
 
 use std::sync::Arc;
 
@@ -13,18 +13,29 @@ use sluice_shared::admin::problem;
 use sluice_shared::bearer::AdminTokens;
 use sluice_shared::cluster::EdgeRecord;
 
+use crate::admin_clients::{self, ClientsAdmin};
 use crate::membership::{EdgeStatus, Membership, State as EdgeState};
 
+/// The name of the token that a call was made with; in the request's extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct AdminName(pub(crate) Arc<str>);
+
 /// The pages; the admin router guards their `Host`.
-pub(crate) fn pages(membership: Arc<Membership>, tokens: Arc<AdminTokens>) -> Router {
+pub(crate) fn pages(
+    membership: Arc<Membership>,
+    clients: Arc<ClientsAdmin>,
+    tokens: Arc<AdminTokens>,
+) -> Router {
     Router::new()
         .route("/admin/v1/edges", get(edges))
         .with_state(membership)
+        .merge(admin_clients::routes(clients))
         .route_layer(middleware::from_fn_with_state(tokens, check_token))
 }
 
-async fn check_token(State(tokens): State<Arc<AdminTokens>>, request: Request, next: Next) -> Response {
-    if is_authentic(&tokens, request.headers()) {
+async fn check_token(State(tokens): State<Arc<AdminTokens>>, mut request: Request, next: Next) -> Response {
+    if let Some(name) = bearer(&tokens, request.headers()) {
+        request.extensions_mut().insert(AdminName(name.into()));
         let mut response = next.run(request).await;
         let no_store = HeaderValue::from_static("no-store");
         response.headers_mut().insert(header::CACHE_CONTROL, no_store);
@@ -40,10 +51,10 @@ async fn check_token(State(tokens): State<Arc<AdminTokens>>, request: Request, n
 }
 
 /// One field, one token: of two fields nobody can say which was meant.
-fn is_authentic(tokens: &AdminTokens, headers: &HeaderMap) -> bool {
+fn bearer<'t>(tokens: &'t AdminTokens, headers: &HeaderMap) -> Option<&'t str> {
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let only = fields.next().filter(|_| fields.next().is_none());
-    only.and_then(|field| field.to_str().ok()).is_some_and(|field| tokens.authenticate(field).is_some())
+    tokens.authenticate(only?.to_str().ok()?)
 }
 
 #[derive(Serialize)]

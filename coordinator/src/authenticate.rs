@@ -1,144 +1,143 @@
-//! Request → [`Principal`]. It decides who asks, never what they get; a scheme a file.
+//! Call → [`Proven`]. It decides who asks, never what they get; a scheme a file.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::SystemTime;
 
-use http::request::Parts;
-use sluice_shared::file_id::FileId;
+use bytes::Bytes;
+use sluice_shared::file_id::{FileId, Prefix};
 
-use crate::config::SchemeName;
+use crate::call::Call;
+use crate::clients::{Barred, Client, ClientsFile};
 use crate::error::ApiError;
+use crate::state::{State, Throttled};
 
+mod app_jwt;
+mod failures;
 mod open;
+mod signature;
+
+pub(crate) use app_jwt::AppJwt;
+pub(crate) use failures::Failures;
+pub(crate) use open::Open;
+pub(crate) use signature::Signature;
 
 /// Who asks, as far as it is proven.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Principal {
-    /// The API client, where a scheme authenticates one; the token's `cid`.
-    pub(crate) client_id: Option<String>,
+    /// The API client, where a scheme authenticates one; its name is the token's `cid`.
+    client: Option<Arc<Client>>,
 }
 
 impl Principal {
     /// Somebody, and that is enough.
-    pub(crate) const ANONYMOUS: Self = Self { client_id: None };
+    pub(crate) const ANONYMOUS: Self = Self { client: None };
+
+    pub(crate) fn of(client: Arc<Client>) -> Self {
+        Self { client: Some(client) }
+    }
+
+    pub(crate) fn client_id(&self) -> Option<&str> {
+        self.client.as_deref().map(|client| client.access_key.as_str())
+    }
+
+    /// The longest life of what it may be given, where its client has one.
+    pub(crate) fn max_ttl(&self) -> Option<std::time::Duration> {
+        self.client.as_deref()?.max_ttl
+    }
+
+    /// Whether the file is one of those that the client may ask for.
+    pub(crate) fn may_ask_for(&self, file: &FileId<'_>) -> Result<(), ApiError> {
+        let may = self.client.as_deref().is_none_or(|client| client.may_ask_for(file));
+        may.then_some(()).ok_or(ApiError::FileNotYours)
+    }
+}
+
+/// A caller that has proven who it is, and the body that it did so with: what a handler reads is what was verified.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    pub(crate) principal: Principal,
+    pub(crate) body: Bytes,
 }
 
 /// A scheme's judgement; a future, because some must ask shared state (nonces, throttles) before they can tell.
-pub(crate) type Judgement<'a> = Pin<Box<dyn Future<Output = Result<Principal, ApiError>> + Send + 'a>>;
+pub(crate) type Judgement<'a> = Pin<Box<dyn Future<Output = Result<Proven, ApiError>> + Send + 'a>>;
 
 /// One way to authenticate calls.
 pub(crate) trait Scheme: Send + Sync {
-    /// Whether the request carries this scheme's credentials, good or bad. What one scheme claims no other judges.
-    fn claims(&self, request: &Parts) -> bool;
+    /// Whether the call carries this scheme's credentials, good or bad. What one scheme claims no other judges.
+    fn claims(&self, call: &Call) -> bool;
 
     /// Who asks; where the credentials are missing or bad, the error that says so.
-    fn judge<'a>(&'a self, request: &'a Parts) -> Judgement<'a>;
+    fn judge<'a>(&'a self, call: &'a Call) -> Judgement<'a>;
 }
 
-/// The configured schemes, in their order.
+/// The configured schemes that go by headers, in their order.
 pub(crate) struct Authenticator {
-    /// Never empty.
     schemes: Vec<Box<dyn Scheme>>,
-    public_prefixes: Vec<String>,
+    public_prefixes: Vec<Prefix>,
 }
 
 impl Authenticator {
-    /// `schemes` are the configuration's, which are not empty.
-    pub(crate) fn new(schemes: &[SchemeName], public_prefixes: Vec<String>) -> Self {
-        assert!(!schemes.is_empty(), "the configuration names a scheme");
-        let scheme = |name: &SchemeName| -> Box<dyn Scheme> {
-            match name {
-                SchemeName::Open => Box::new(open::Open),
-            }
-        };
-        Self { schemes: schemes.iter().map(scheme).collect(), public_prefixes }
+    pub(crate) fn new(schemes: Vec<Box<dyn Scheme>>, public_prefixes: Vec<Prefix>) -> Self {
+        Self { schemes, public_prefixes }
     }
 
-    /// Who asks. A request that carries nobody's credentials is the first scheme's, which says what is missing.
-    pub(crate) async fn authenticate(&self, request: &Parts) -> Result<Principal, ApiError> {
-        let claimed = self.schemes.iter().find(|scheme| scheme.claims(request));
-        let scheme = claimed.unwrap_or(&self.schemes[0]);
-        scheme.judge(request).await
+    /// Who asks. A call that carries nobody's credentials is the first scheme's, which says what is missing.
+    pub(crate) async fn authenticate(&self, call: &Call) -> Result<Proven, ApiError> {
+        let claimed = self.schemes.iter().find(|scheme| scheme.claims(call)).or(self.schemes.first());
+        // With sealed calls alone there is no other way in.
+        claimed.ok_or(ApiError::SealedOnly)?.judge(call).await
     }
 
     /// As [`Authenticator::authenticate`], except for a file under a public prefix, which anyone may fetch.
     pub(crate) async fn authenticate_for(
         &self,
         file: &FileId<'_>,
-        request: &Parts,
+        call: &Call,
     ) -> Result<Principal, ApiError> {
-        if self.public_prefixes.iter().any(|prefix| file.is_under(prefix)) {
+        if self.public_prefixes.iter().any(|prefix| prefix.holds(file)) {
             return Ok(Principal::ANONYMOUS);
         }
-        self.authenticate(request).await
+        let principal = self.authenticate(call).await?.principal;
+        principal.may_ask_for(file)?;
+        Ok(principal)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What the schemes of known clients have in common.
+#[derive(Clone)]
+pub(crate) struct KnownClients {
+    pub(crate) file: Arc<ClientsFile>,
+    pub(crate) state: Arc<dyn State>,
+    pub(crate) failures: Arc<Failures>,
+}
 
-    /// Claims requests with a header of its name; knows one client.
-    struct Named(&'static str);
-
-    impl Scheme for Named {
-        fn claims(&self, request: &Parts) -> bool {
-            request.headers.contains_key(self.0)
-        }
-
-        fn judge<'a>(&'a self, request: &'a Parts) -> Judgement<'a> {
-            let known = request.headers.get(self.0).is_some_and(|value| value == "good");
-            let judged = if known {
-                Ok(Principal { client_id: Some(self.0.to_owned()) })
-            } else {
-                Err(ApiError::MissingParameter(self.0))
-            };
-            Box::pin(async move { judged })
+impl KnownClients {
+    /// Counts a call that was verified against its client's pace.
+    async fn throttle(&self, client: &Client, now: SystemTime) -> Result<(), ApiError> {
+        let Some(pace) = client.pace else { return Ok(()) };
+        match self.state.throttle(&client.access_key, pace, now).await? {
+            Throttled::No { .. } => Ok(()),
+            Throttled::Yes { retry_after } => Err(ApiError::Throttled { retry_after, pace }),
+            Throttled::Blocked { until } => Err(ApiError::Blocked(until)),
         }
     }
 
-    fn request(headers: &[(&'static str, &str)]) -> Parts {
-        let mut request = http::Request::new(());
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().unwrap());
-        }
-        request.into_parts().0
-    }
-
-    fn authenticator() -> Authenticator {
-        Authenticator {
-            schemes: vec![Box::new(Named("first")), Box::new(Named("second"))],
-            public_prefixes: vec!["public/".to_owned()],
+    /// A failed proof: told as it is, until its address has failed too often. A good one is never refused for that.
+    fn failed(&self, call: &Call, error: ApiError, now: SystemTime) -> ApiError {
+        match self.failures.count(call.subscriber(), now) {
+            None => error,
+            Some(retry_after) => ApiError::FailedTooOften { retry_after },
         }
     }
+}
 
-    #[tokio::test]
-    async fn the_scheme_whose_credentials_are_there_judges_alone() {
-        let authenticator = authenticator();
-        let table = [
-            (vec![("first", "good")], Ok("first")),
-            (vec![("second", "good")], Ok("second")),
-            (vec![("second", "bad")], Err("second")),
-            // A failed credential is never made good by another one.
-            (vec![("first", "bad"), ("second", "good")], Err("first")),
-            (vec![], Err("first")),
-        ];
-        for (headers, expected) in table {
-            let judged = authenticator.authenticate(&request(&headers)).await;
-            match (judged, expected) {
-                (Ok(principal), Ok(name)) => assert_eq!(principal.client_id.as_deref(), Some(name)),
-                (Err(ApiError::MissingParameter(name)), Err(expected)) => assert_eq!(name, expected),
-                (judged, _) => panic!("{headers:?}: {judged:?}"),
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn files_under_a_public_prefix_need_no_credentials() {
-        let authenticator = authenticator();
-        for (file, admitted) in [("public/a", true), ("public", false), ("publicity/a", false)] {
-            let file = FileId::parse(file).unwrap();
-            let judged = authenticator.authenticate_for(&file, &request(&[])).await;
-            assert_eq!(judged.is_ok(), admitted, "{file}");
-        }
+/// A client that may not call now says so by its key, in the words of the systems replaced.
+fn admit(client: &Client, now: SystemTime) -> Result<(), ApiError> {
+    match client.bar(now) {
+        None => Ok(()),
+        Some(Barred::Disabled) => Err(ApiError::KeyDisabled(client.access_key.clone())),
+        Some(Barred::Expired) => Err(ApiError::KeyExpired(client.access_key.clone())),
     }
 }

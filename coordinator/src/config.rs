@@ -5,19 +5,28 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize};
 use sluice_shared::client_source::{ClientSource, TrustedProxies};
 use sluice_shared::cluster::EdgeRecord;
 use sluice_shared::cluster::static_list::StaticList;
 use sluice_shared::config::{self, ConfigError};
-use sluice_shared::file_id::FileId;
+use sluice_shared::file_id::Prefix;
+use sluice_shared::secret::SecretText;
 use sluice_shared::units::{BaseUrl, Span};
+
+pub mod access;
+
+pub use access::Access;
 
 /// How long a token lives unless the configuration says otherwise, and at most.
 const TOKEN_TTL_DEFAULT: Duration = Duration::from_secs(15 * 60);
 const TOKEN_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// The same of links; and what the configuration may allow at most.
+const LINK_TTL_DEFAULT: Duration = Duration::from_secs(15 * 60);
+const LINK_TTL_MAX_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+const LINK_TTL_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// Times in tokens are whole seconds: a shorter life could be over before the token is sent.
-const TOKEN_TTL_MIN: Duration = Duration::from_secs(1);
+const TTL_MIN: Duration = Duration::from_secs(1);
 /// All weights together: 1,000 edges of the usual weight. The ring's build is quadratic in them, and takes seconds
 /// there.
 const WEIGHT_SUM_MAX: u32 = 100_000;
@@ -34,21 +43,48 @@ pub struct Config {
     /// Names under which the admin pages may be asked for, beside IP addresses and `localhost`.
     pub admin_hosts: Vec<String>,
     /// File ids that `/download/` gives to anyone; by `FileId::is_under`.
-    pub public_prefixes: Vec<String>,
+    pub public_prefixes: Vec<Prefix>,
     /// Where callers of the API are; not of the admin port.
     pub clients: ClientSource,
     pub key_file: PathBuf,
+    pub ticket_file: PathBuf,
     pub registry: StaticList,
-    /// Not empty.
-    pub schemes: Vec<SchemeName>,
-    pub token_ttl: Duration,
+    pub access: Access,
+    pub links: LinkRules,
+    pub state: StateSource,
     pub log_filter: String,
+    /// Where operators' changes are noted beside the log.
+    pub audit_file: Option<PathBuf>,
+}
+
+/// How long what is given lives.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkRules {
+    /// Of a link, unless its maker says otherwise, and at most.
+    pub ttl: Duration,
+    pub max_ttl: Duration,
+    pub token_ttl: Duration,
+}
+
+/// Where counts, links and nonces are kept.
+#[derive(Debug)]
+pub enum StateSource {
+    /// A file of this coordinator's own.
+    Embedded(PathBuf),
+    /// A Redis that several coordinators share; its URL may hold a password.
+    Redis(SecretText),
 }
 
 /// A way to authenticate calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SchemeName {
+    /// Access keys and signed requests.
+    Signature,
+    /// App keys with a JWT.
+    AppJwt,
+    /// Encrypted and signed calls between servers.
+    Sealed,
     /// None at all.
     Open,
 }
@@ -67,8 +103,12 @@ struct RawConfig {
     proxy_protocol: bool,
     keys: RawKeys,
     registry: RawRegistry,
-    auth: RawAuth,
+    auth: access::RawAuth,
+    sealed: access::RawSealed,
+    app_jwt: access::RawAppJwt,
+    timed: Option<access::RawTimed>,
     links: RawLinks,
+    state: RawState,
     log: RawLog,
 }
 
@@ -77,6 +117,7 @@ struct RawConfig {
 struct RawKeys {
     source: KeySource,
     path: Option<PathBuf>,
+    ticket_path: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -102,20 +143,34 @@ enum RegistrySource {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct RawAuth {
-    schemes: Option<Vec<SchemeName>>,
+struct RawLinks {
+    ttl: Option<Span>,
+    max_ttl: Option<Span>,
+    token_ttl: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct RawLinks {
-    token_ttl: Option<Span>,
+struct RawState {
+    source: StateKind,
+    path: Option<PathBuf>,
+    url: Option<SecretText>,
+    url_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StateKind {
+    #[default]
+    Embedded,
+    Redis,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RawLog {
     filter: Option<String>,
+    audit_file: Option<PathBuf>,
 }
 
 /// The name of a coordinator: by the rules of edge ids.
@@ -126,21 +181,6 @@ impl<'de> Deserialize<'de> for CoordinatorId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let id = sluice_shared::cluster::EdgeId::deserialize(deserializer)?;
         Ok(Self(id.as_str().to_owned()))
-    }
-}
-
-/// A prefix of file ids: one itself, with or without a trailing `/`, or empty for all.
-#[derive(Debug)]
-struct Prefix(String);
-
-impl<'de> Deserialize<'de> for Prefix {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if !text.is_empty() {
-            FileId::parse(text.strip_suffix('/').unwrap_or(&text))
-                .map_err(|fault| de::Error::custom(format_args!("'{text}' can hold no file: {fault}")))?;
-        }
-        Ok(Self(text))
     }
 }
 
@@ -172,16 +212,22 @@ impl Config {
                 None => return Err(missing("admin_token_file")),
             },
             admin_hosts: raw.admin_hosts,
-            public_prefixes: raw.public_prefixes.into_iter().map(|prefix| prefix.0).collect(),
+            public_prefixes: raw.public_prefixes,
             clients,
             key_file: match raw.keys.path {
                 Some(file) => config::resolve(path, &file),
                 None => return Err(missing("keys.path")),
             },
+            ticket_file: {
+                let file = raw.keys.ticket_path.unwrap_or_else(|| "tickets.jwks.json".into());
+                config::resolve(path, &file)
+            },
             registry: settle_edges(path, raw.registry.edges)?,
-            schemes: settle_schemes(path, raw.auth.schemes)?,
-            token_ttl: settle_token_ttl(path, raw.links.token_ttl)?,
+            access: access::settle(path, raw.auth, raw.sealed, &raw.app_jwt, raw.timed)?,
+            links: settle_links(path, &raw.links)?,
+            state: settle_state(path, raw.state)?,
             log_filter: raw.log.filter.unwrap_or_else(|| "info".to_owned()),
+            audit_file: raw.log.audit_file.map(|file| config::resolve(path, &file)),
         })
     }
 }
@@ -209,36 +255,34 @@ fn settle_edges(path: &Path, edges: Vec<EdgeRecord>) -> Result<StaticList, Confi
     StaticList::new(edges).map_err(|shared| fault(format!("is ambiguous: {shared}; give each edge its own")))
 }
 
-fn settle_schemes(path: &Path, schemes: Option<Vec<SchemeName>>) -> Result<Vec<SchemeName>, ConfigError> {
-    const KEY: &str = "auth.schemes";
-    // No default: a coordinator that serves everybody says so in its own file.
-    let schemes = schemes.filter(|schemes| !schemes.is_empty()).ok_or_else(|| {
-        ConfigError::key(
-            path,
-            KEY,
-            "is missing or empty; to serve without authentication write [auth] schemes = [\"open\"]",
-        )
-    })?;
-    if schemes.len() > 1 && schemes.contains(&SchemeName::Open) {
-        return Err(ConfigError::key(
-            path,
-            KEY,
-            "has \"open\" beside other entries; \"open\" lets everybody in and must stand alone",
-        ));
-    }
-    Ok(schemes)
+fn settle_links(path: &Path, raw: &RawLinks) -> Result<LinkRules, ConfigError> {
+    let span = |key, span: Option<Span>, default: Duration, max: Duration| {
+        let span = span.map_or(default, |span| span.0);
+        if (TTL_MIN..=max).contains(&span) {
+            return Ok(span);
+        }
+        let (is, max) = (humantime::format_duration(span), humantime::format_duration(max));
+        Err(ConfigError::key(path, key, format!("is {is}; it is from 1s to {max}")))
+    };
+    let max_ttl = span("links.max_ttl", raw.max_ttl, LINK_TTL_MAX_DEFAULT, LINK_TTL_MAX)?;
+    Ok(LinkRules {
+        max_ttl,
+        ttl: span("links.ttl", raw.ttl, LINK_TTL_DEFAULT.min(max_ttl), max_ttl)?,
+        token_ttl: span("links.token_ttl", raw.token_ttl, TOKEN_TTL_DEFAULT, TOKEN_TTL_MAX)?,
+    })
 }
 
-fn settle_token_ttl(path: &Path, ttl: Option<Span>) -> Result<Duration, ConfigError> {
-    let ttl = ttl.map_or(TOKEN_TTL_DEFAULT, |ttl| ttl.0);
-    if !(TOKEN_TTL_MIN..=TOKEN_TTL_MAX).contains(&ttl) {
-        return Err(ConfigError::key(
-            path,
-            "links.token_ttl",
-            format!("is {}; a token lives from 1s to 24h", humantime::format_duration(ttl)),
-        ));
+fn settle_state(path: &Path, raw: RawState) -> Result<StateSource, ConfigError> {
+    let url = access::in_configuration(path, "state.url", raw.url, raw.url_file)?;
+    match raw.source {
+        StateKind::Embedded => {
+            let file = raw.path.unwrap_or_else(|| "state.redb".into());
+            Ok(StateSource::Embedded(config::resolve(path, &file)))
+        }
+        StateKind::Redis => {
+            url.map(StateSource::Redis).ok_or_else(|| ConfigError::missing(path, "state.url"))
+        }
     }
-    Ok(ttl)
 }
 
 #[cfg(test)]

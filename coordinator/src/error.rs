@@ -2,23 +2,29 @@
 //! of the API knows an error's status.
 
 use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rand::RngExt;
+use sluice_shared::app_jwt::AppJwtError;
 use sluice_shared::file_id::FileIdError;
 use sluice_shared::problem::{self, Problem};
 use sluice_shared::query::QueryError;
+use sluice_shared::signed_request::SignatureError;
 use sluice_shared::token::SealError;
+use sluice_shared::token::sealed::SealedError;
+
+use crate::state::{Pace, StateError};
 
 /// Seconds that callers wait before they ask again, drawn anew for each so that they don't come back together. Edges
 /// are probed each second: one that comes back is in use two to three seconds later.
 const RETRY_AFTER_SECONDS: std::ops::RangeInclusive<u8> = 1..=5;
 
 /// Why a call fails.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum ApiError {
-    // The caller's doing.
+    // The caller's doing: what it asks.
     #[error(transparent)]
     Query(#[from] QueryError),
     #[error(transparent)]
@@ -33,29 +39,181 @@ pub(crate) enum ApiError {
     UnknownPath,
     #[error("the method is not one of those in Allow")]
     Method,
+    #[error("this call takes no body")]
+    BodyNotAllowed,
+    #[error("the body is longer than {0} bytes, or did not arrive whole")]
+    Body(usize),
+    #[error("{0}")]
+    Field(FieldFault),
+    #[error("{0} header is given more than once.")]
+    HeaderRepeated(&'static str),
+    #[error("{0} header is not visible ASCII.")]
+    HeaderText(&'static str),
+    #[error("{0} value is longer than {1} bytes.")]
+    HeaderTooLong(&'static str, usize),
+    // Who it is. The words of the first are those of the systems replaced.
+    #[error("{0} header is required.")]
+    HeaderMissing(&'static str),
+    #[error("{0} value can't be empty.")]
+    HeaderEmpty(&'static str),
+    #[error("Access key {0} not exists.")]
+    NoSuchKey(String),
+    #[error("Access key {0} is disable.")]
+    KeyDisabled(String),
+    #[error("Access key {0} has already expired.")]
+    KeyExpired(String),
+    #[error("{0}")]
+    Signature(SignatureError),
+    #[error("Auth-Timestamp is invalid.")]
+    Timestamp,
+    #[error("Specified nonce was used already.")]
+    NonceUsed,
+    #[error("{0} header is required.")]
+    CredentialMissing(&'static str),
+    #[error("App key {0} not exists.")]
+    NoSuchApp(String),
+    #[error("{0}")]
+    AppJwt(AppJwtError),
+    #[error("this path takes no credentials that callers here have")]
+    SealedOnly,
+    #[error("{0}")]
+    Sealed(SealedError),
+    #[error("the call was made already")]
+    SealedUsed,
+    #[error("this client may not ask for this file")]
+    FileNotYours,
+    #[error(
+        "too many failed attempts from this address; the time in Retry-After has to pass before one is judged aloud"
+    )]
+    FailedTooOften { retry_after: Duration },
+    #[error("too many calls; the next may come after the time in Retry-After")]
+    Throttled { retry_after: Duration, pace: Pace },
+    #[error("this client went on calling too often and is blocked until {}", humantime::format_rfc3339_seconds(*.0))]
+    Blocked(SystemTime),
+    // Links and tokens.
+    #[error("Invalid or malformed link")]
+    Link,
+    #[error("Link expired")]
+    LinkExpired,
+    #[error("Link revoked")]
+    LinkRevoked,
+    #[error("Link has had all its downloads")]
+    LinkExhausted,
+    #[error("Link is bound to another address")]
+    LinkAddress,
+    #[error("there is no such link")]
+    NoSuchLink,
+    #[error("the link's client may not call any more")]
+    LinkOwner,
+    #[error("Invalid or malformed token")]
+    Token,
+    #[error("Token expired")]
+    TokenExpired,
+    #[error("Token is bound to another address")]
+    TokenAddress,
+    #[error("the link of this token was not redeemed from this address")]
+    NotRedeemed,
+    #[error("bad token(invalid token)")]
+    TimedBad,
+    #[error("expired token(token timeout, verification failed)")]
+    TimedExpired,
+    #[error("this link may not name this file")]
+    TimedFile,
     // The cluster's.
     #[error("no edge can serve the file now; try again after the time in Retry-After")]
     NoLiveEdge,
+    #[error("what has to be remembered cannot be now; try again after the time in Retry-After")]
+    State,
+    #[error(
+        "as many nonces of this client are remembered as may be; try again after the time in Retry-After"
+    )]
+    NoncesFull,
+}
+
+impl From<StateError> for ApiError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Away => Self::State,
+        }
+    }
+}
+
+impl From<SignatureError> for ApiError {
+    fn from(error: SignatureError) -> Self {
+        Self::Signature(error)
+    }
 }
 
 impl ApiError {
-    fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Query(_)
             | Self::FileId(_)
             | Self::MissingParameter(_)
             | Self::UserId(_)
-            | Self::Seal(_) => StatusCode::BAD_REQUEST,
-            Self::UnknownPath => StatusCode::NOT_FOUND,
+            | Self::Seal(_)
+            | Self::BodyNotAllowed
+            | Self::Body(_)
+            | Self::Field(_)
+            | Self::HeaderRepeated(_)
+            | Self::HeaderText(_)
+            | Self::HeaderTooLong(..)
+            | Self::HeaderMissing(_)
+            | Self::HeaderEmpty(_)
+            | Self::Link
+            | Self::Token
+            | Self::TimedBad => StatusCode::BAD_REQUEST,
+            Self::Signature(error) if !error.is_about_the_proof() => StatusCode::BAD_REQUEST,
+            Self::Sealed(error) if !error.is_about_the_proof() => StatusCode::BAD_REQUEST,
+            Self::Signature(_)
+            | Self::Sealed(_)
+            | Self::CredentialMissing(_)
+            | Self::NoSuchApp(_)
+            | Self::AppJwt(_)
+            | Self::SealedOnly
+            | Self::TokenExpired
+            | Self::TimedExpired => StatusCode::UNAUTHORIZED,
+            Self::NoSuchKey(_)
+            | Self::KeyDisabled(_)
+            | Self::KeyExpired(_)
+            | Self::Timestamp
+            | Self::NonceUsed
+            | Self::SealedUsed
+            | Self::FileNotYours
+            | Self::Blocked(_)
+            | Self::LinkRevoked
+            | Self::LinkExhausted
+            | Self::LinkAddress
+            | Self::LinkOwner
+            | Self::TokenAddress
+            | Self::NotRedeemed
+            | Self::TimedFile => StatusCode::FORBIDDEN,
+            Self::UnknownPath | Self::NoSuchLink => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::NoLiveEdge => StatusCode::SERVICE_UNAVAILABLE,
+            Self::LinkExpired => StatusCode::GONE,
+            Self::FailedTooOften { .. } | Self::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoLiveEdge | Self::State | Self::NoncesFull => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     fn detail(&self) -> Cow<'static, str> {
         match self {
-            Self::Seal(SealError::TooLong) => "file_id and user_id are too long together".into(),
+            Self::Seal(SealError::TooLong) => "file_id and the other names are too long together".into(),
             other => other.to_string().into(),
+        }
+    }
+
+    /// Seconds to wait before the same call can do better.
+    fn retry_after(&self) -> Option<u64> {
+        let whole = |wait: &Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        match self {
+            Self::NoLiveEdge | Self::State | Self::NoncesFull => {
+                Some(u64::from(rand::rng().random_range::<u8, _>(RETRY_AFTER_SECONDS)))
+            }
+            Self::FailedTooOften { retry_after } | Self::Throttled { retry_after, .. } => {
+                Some(whole(retry_after).max(1))
+            }
+            _ => None,
         }
     }
 }
@@ -69,11 +227,52 @@ impl IntoResponse for ApiError {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
         // An error is this moment's: a cache that kept it would outlive its cause.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self == Self::NoLiveEdge {
-            let seconds: u8 = rand::rng().random_range(RETRY_AFTER_SECONDS);
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(u16::from(seconds)));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge()));
+        }
+        if let Self::Throttled { retry_after, pace } = &self {
+            insert_limits(headers, *retry_after, *pace);
         }
         response
+    }
+}
+
+impl ApiError {
+    /// RFC 9110 §15.5.2 wants a challenge with each 401.
+    fn challenge(&self) -> &'static str {
+        match self {
+            Self::Signature(_) | Self::Sealed(_) | Self::SealedOnly => "Signature",
+            Self::CredentialMissing(_) => "Bearer",
+            _ => "Bearer error=\"invalid_token\"",
+        }
+    }
+}
+
+/// The fields of draft-ietf-httpapi-ratelimit-headers: how much is allowed, and what is left of it.
+fn insert_limits(headers: &mut HeaderMap, retry_after: Duration, pace: Pace) {
+    let window = (f64::from(pace.burst) / pace.per_second).ceil();
+    let policy = format!("\"client\";q={};w={window:.0}", pace.burst);
+    let limit = format!("\"client\";r=0;t={}", retry_after.as_secs() + 1);
+    for (name, value) in [("ratelimit-policy", policy), ("ratelimit", limit)] {
+        headers.insert(name, HeaderValue::try_from(value).expect("numbers are visible ASCII"));
+    }
+}
+
+/// What is wrong with a field of a body; each message names the field.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FieldFault {
+    #[error("the body is no JSON object as this call takes: {0}")]
+    Json(String),
+    #[error("field '{0}' {1}")]
+    Field(&'static str, Cow<'static, str>),
+}
+
+impl FieldFault {
+    pub(crate) fn of(field: &'static str, fault: impl Into<Cow<'static, str>>) -> ApiError {
+        ApiError::Field(Self::Field(field, fault.into()))
     }
 }
 

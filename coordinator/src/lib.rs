@@ -4,19 +4,25 @@
 #![forbid(unsafe_code)]
 
 mod admin_api;
+mod admin_clients;
+mod answer;
+mod api;
+mod audit;
 mod authenticate;
+mod call;
+mod clients;
 pub mod config;
 mod download;
 mod error;
+mod links;
 mod membership;
 mod metrics;
 mod mint;
 mod observe;
+mod renew;
 mod router;
 pub mod routing;
+mod sealed;
 pub mod service;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "asked by the handlers of links and by signed calls, once there are any")
-)]
 mod state;
+mod timed;

@@ -18,6 +18,7 @@ const TOKENS_MINTED: &str = "sluice_tokens_minted_total";
 const EDGES: &str = "sluice_edges";
 const RING_SHARE: &str = "sluice_ring_share";
 const RING_BUILD_DURATION: &str = "sluice_ring_build_duration_seconds";
+const STATE_UP: &str = "sluice_state_up";
 const PROBES: &str = "sluice_probes_total";
 const PROBE_DURATION: &str = "sluice_probe_duration_seconds";
 
@@ -42,6 +43,7 @@ pub(crate) fn describe() {
         Unit::Seconds,
         "From a change of the live edges to the new ring in use."
     );
+    describe_gauge!(STATE_UP, "1 while counts, links and nonces can be asked for, else 0.");
     describe_counter!(PROBES, Unit::Count, "Probes of edges by what they came to.");
     describe_histogram!(PROBE_DURATION, Unit::Seconds, "How long probes of edges took.");
 }
@@ -51,25 +53,56 @@ pub(crate) fn describe() {
 pub(crate) enum Endpoint {
     RequestDownload,
     Download,
+    Links,
+    Redeem,
+    Renew,
+    Timed,
+    Sealed,
     /// No path of ours.
     Unknown,
 }
 
 impl Endpoint {
-    const ALL: [Self; 3] = [Self::RequestDownload, Self::Download, Self::Unknown];
+    const ALL: [Self; 8] = [
+        Self::RequestDownload,
+        Self::Download,
+        Self::Links,
+        Self::Redeem,
+        Self::Renew,
+        Self::Timed,
+        Self::Sealed,
+        Self::Unknown,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::RequestDownload => "request-download",
             Self::Download => "download",
+            Self::Links => "links",
+            Self::Redeem => "redeem",
+            Self::Renew => "renew",
+            Self::Timed => "timed",
+            Self::Sealed => "sealed",
             Self::Unknown => "unknown",
         }
     }
 }
 
 /// The statuses that have a series of their own.
-const STATUSES: [(u16, &str); 6] =
-    [(200, "200"), (302, "302"), (400, "400"), (404, "404"), (405, "405"), (503, "503")];
+const STATUSES: [(u16, &str); 12] = [
+    (200, "200"),
+    (201, "201"),
+    (204, "204"),
+    (302, "302"),
+    (400, "400"),
+    (401, "401"),
+    (403, "403"),
+    (404, "404"),
+    (405, "405"),
+    (410, "410"),
+    (429, "429"),
+    (503, "503"),
+];
 
 /// Handles for calls, by endpoint.
 pub(crate) struct CallMetrics([EndpointMetrics; Endpoint::ALL.len()]);
@@ -151,7 +184,8 @@ pub(crate) fn tokens_minted() -> Counter {
 }
 
 /// Sets the gauges that follow from the board; before a scrape, not at every probe.
-pub(crate) fn gather(edges: &[EdgeStatus]) {
+pub(crate) fn gather(edges: &[EdgeStatus], is_state_well: bool) {
+    gauge!(STATE_UP).set(f64::from(u8::from(is_state_well)));
     for state in State::ALL {
         let count = edges.iter().filter(|edge| edge.health.state() == state).count();
         gauge!(EDGES, "state" => state.name()).set(count as f64);

@@ -12,8 +12,6 @@ use sluice_shared::keys::KeyFile;
 use sluice_shared::token::{Claims, NumericDate, SealError, random_id, seal};
 use sluice_shared::units::BaseUrl;
 
-use crate::authenticate::Principal;
-
 /// A sealed token: worth a file to whoever holds it, so never printed.
 pub(crate) struct Token(String);
 
@@ -34,11 +32,28 @@ impl fmt::Debug for Token {
 pub(crate) struct Order<'a> {
     pub(crate) file_id: &'a FileId<'a>,
     pub(crate) user_id: Option<&'a str>,
-    pub(crate) principal: &'a Principal,
+    pub(crate) client_id: Option<&'a str>,
     pub(crate) request_id: &'a str,
     /// The edge that the caller is sent to; any other serves the token too.
     pub(crate) edge: &'a EdgeId,
     pub(crate) head_only: bool,
+    pub(crate) terms: Terms<'a>,
+}
+
+/// What binds and limits a token. None of it for a file that was simply asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terms<'a> {
+    /// Less than the policy's `token_ttl`, where there is reason to.
+    pub(crate) ttl_max: Option<Duration>,
+    /// It is good for nothing after that, however it is renewed.
+    pub(crate) not_after: Option<NumericDate>,
+    /// The durable link behind it, and its expiry.
+    pub(crate) link: Option<(&'a str, NumericDate)>,
+    pub(crate) bound_to: Option<Cow<'a, str>>,
+    pub(crate) save_as: Option<&'a str>,
+    pub(crate) rate: Option<u64>,
+    /// How often its bearer was sent on.
+    pub(crate) hop: u8,
 }
 
 /// A token, and until when it is good.
@@ -62,21 +77,36 @@ impl Minter {
     pub(crate) fn mint(&self, order: &Order<'_>, now: SystemTime) -> Result<Minted, SealError> {
         // Whole seconds: every JWT library reads them, and `expires_at` says the same as `exp`.
         let issued_at = whole_seconds(now);
-        let expires_at = issued_at + self.token_ttl;
+        let terms = &order.terms;
+        let expires_at = self.expiry(issued_at, terms);
+        let (lnk, lxp) = terms.link.unzip();
         let claims = Claims {
             user_id: order.user_id.map(Cow::Borrowed),
-            cid: order.principal.client_id.as_deref().map(Cow::Borrowed),
+            cid: order.client_id.map(Cow::Borrowed),
             iat: Some(NumericDate::from_system_time(issued_at)),
             jti: Some(random_id().into()),
             rid: Some(order.request_id.into()),
             iss: Some(self.issuer.as_str().into()),
             edg: Some(order.edge.as_str().into()),
+            lnk: lnk.map(Cow::Borrowed),
+            lxp,
+            ip: terms.bound_to.clone(),
+            r#fn: terms.save_as.map(Cow::Borrowed),
+            rate: terms.rate,
+            hop: terms.hop,
             head: order.head_only,
             ..Claims::new(order.file_id.clone(), NumericDate::from_system_time(expires_at))
         };
         let token = Token(seal(&claims, self.keys.ring().load().current())?);
         self.minted.increment(1);
         Ok(Minted { token, expires_at })
+    }
+
+    /// The policy's life, unless the terms want a shorter one. A part of a second that is left is lost.
+    fn expiry(&self, issued_at: SystemTime, terms: &Terms<'_>) -> SystemTime {
+        let ttl = terms.ttl_max.map_or(self.token_ttl, |max| max.min(self.token_ttl));
+        let expires_at = whole_seconds(issued_at + ttl);
+        terms.not_after.map_or(expires_at, |limit| expires_at.min(whole_seconds(limit.to_system_time())))
     }
 }
 
@@ -107,15 +137,15 @@ mod tests {
         let now = UNIX_EPOCH + Duration::from_millis(1_800_000_000_999);
         let file_id = FileId::parse("a/b.bin").unwrap();
         let edge = EdgeId::parse("edge-1").unwrap();
-        let named = Principal { client_id: Some("AK1".to_owned()) };
-        for (principal, head_only) in [(Principal::ANONYMOUS, false), (named, true)] {
+        for (client_id, head_only) in [(None, false), (Some("AK1"), true)] {
             let order = Order {
                 file_id: &file_id,
                 user_id: Some("u"),
-                principal: &principal,
+                client_id,
                 request_id: "r-1",
                 edge: &edge,
                 head_only,
+                terms: Terms::default(),
             };
             let minted = minter.mint(&order, now).unwrap();
             assert_eq!(minted.expires_at, UNIX_EPOCH + Duration::from_secs(1_800_000_900));
@@ -130,7 +160,7 @@ mod tests {
             let claims = open(minted.token.as_str().as_bytes(), &ring, now, &mut scratch).unwrap();
             let expected = Claims {
                 user_id: Some("u".into()),
-                cid: principal.client_id.as_deref().map(Cow::Borrowed),
+                cid: client_id.map(Cow::Borrowed),
                 iat: Some(NumericDate::from_secs(1_800_000_000)),
                 jti: claims.jti.clone(),
                 rid: Some("r-1".into()),
@@ -145,16 +175,38 @@ mod tests {
     }
 
     #[test]
+    fn no_token_outlives_its_terms() {
+        let folder = tempfile::tempdir().unwrap();
+        let minter = minter(folder.path());
+        let issued_at = UNIX_EPOCH + Duration::from_secs(1000);
+        let secs = |secs| Duration::from_secs(secs);
+        let date = |secs| NumericDate::from_secs_f64(secs);
+        let table = [
+            (None, None, 1900),
+            (Some(secs(60)), None, 1060),
+            (Some(secs(7200)), None, 1900),
+            (None, date(1500.9), 1500),
+            (Some(secs(60)), date(1030.0), 1030),
+            (None, date(5000.0), 1900),
+        ];
+        for (ttl_max, not_after, expected) in table {
+            let terms = Terms { ttl_max, not_after, ..Terms::default() };
+            assert_eq!(minter.expiry(issued_at, &terms), UNIX_EPOCH + secs(expected), "{terms:?}");
+        }
+    }
+
+    #[test]
     fn every_token_has_an_id_of_its_own() {
         let folder = tempfile::tempdir().unwrap();
         let minter = minter(folder.path());
         let order = Order {
             file_id: &FileId::parse("a").unwrap(),
             user_id: None,
-            principal: &Principal::ANONYMOUS,
+            client_id: None,
             request_id: "r",
             edge: &EdgeId::parse("e").unwrap(),
             head_only: false,
+            terms: Terms::default(),
         };
         let mut ids = std::collections::BTreeSet::new();
         for _ in 0..100 {

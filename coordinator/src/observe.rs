@@ -54,10 +54,12 @@ pub(crate) async fn observe(
     let begun = Instant::now();
     let request_id = RequestId::of(request.headers());
     let matched = request.extensions().get::<MatchedPath>();
-    let endpoint = router::endpoint(matched.map(MatchedPath::as_str));
+    let matched = matched.map(MatchedPath::as_str);
+    let endpoint = router::endpoint(matched);
     let method = request.method().clone();
     // Without its query: other programs' links, and our own, carry tokens there.
-    let path = loggable(matched.is_some(), request.uri().path()).to_owned();
+    let is_plain = matched.is_some() && !router::is_secret(matched);
+    let path = loggable(is_plain, request.uri().path()).to_owned();
     let client = request.extensions().get::<ClientAddress>().map(|client| tracing::field::display(client.0));
     request.extensions_mut().insert(request_id.clone());
 
@@ -81,10 +83,10 @@ pub(crate) async fn observe(
     response
 }
 
-/// The part of a path that may be logged: of a path that is none of ours the first segment only, for older systems'
-/// links carry their tokens in the second or third.
-fn loggable(is_ours: bool, path: &str) -> &str {
-    let end = if is_ours {
+/// The part of a path that may be logged. Of one that is none of ours, or carries a secret, the first segment only:
+/// older systems' links carry their tokens in the second or third, as tickets and timed links do.
+fn loggable(is_plain: bool, path: &str) -> &str {
+    let end = if is_plain {
         path.len().min(PATH_BYTES_LOGGED_MAX)
     } else {
         let second = path.get(1..).and_then(|rest| rest.find('/'));

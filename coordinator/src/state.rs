@@ -5,7 +5,10 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::config::StateSource;
 
 pub(crate) mod embedded;
 mod nonces;
@@ -13,6 +16,30 @@ pub(crate) mod redis;
 #[cfg(test)]
 mod tests;
 mod throttle;
+
+/// Why state cannot be kept where the configuration says.
+#[derive(Debug, thiserror::Error)]
+pub enum StateStartError {
+    #[error(transparent)]
+    Embedded(#[from] embedded::EmbeddedError),
+    #[error("`state.url`: {0}")]
+    Redis(#[from] redis::RedisUrlError),
+}
+
+/// Opens the configured state; within a runtime. A Redis that is away is waited for by whoever asks.
+///
+/// # Errors
+/// The file cannot be used, or the URL is none.
+pub(crate) fn start(source: &StateSource, nonces_max: usize) -> Result<Arc<dyn State>, StateStartError> {
+    Ok(match source {
+        StateSource::Embedded(path) => {
+            let state = embedded::Embedded::open(path, nonces_max)?;
+            tracing::info!(path = %path.display(), id = state.state_id(), "state file opened");
+            state
+        }
+        StateSource::Redis(url) => redis::Redis::connect(url.reveal(), nonces_max)?,
+    })
+}
 
 /// Links and what belongs to them are kept so much longer than asked: for clocks that are set back, and those of
 /// several coordinators that differ.

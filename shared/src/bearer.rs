@@ -1,15 +1,12 @@
 //! The admin tokens: a file of `name:token` lines, made with one random token when missing.
 
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
+use std::{fmt, io};
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
-use crate::keys::write_new;
+use crate::private_file::{self, PrivateFileError, write_new};
 use crate::token::random_id;
 
 /// Why the file is not used.
@@ -17,8 +14,8 @@ use crate::token::random_id;
 pub enum AdminTokenError {
     #[error("admin token file {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
-    #[error("admin token file {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")]
-    Exposed { path: PathBuf, mode: u32 },
+    #[error("admin token file {path} {source}")]
+    Private { path: PathBuf, source: PrivateFileError },
     #[error("admin token file {path}, line {line}: a line is name:token, the token 16 characters or longer")]
     Line { path: PathBuf, line: usize },
     #[error("admin token file {path} has no token")]
@@ -26,7 +23,6 @@ pub enum AdminTokenError {
 }
 
 const TOKEN_CHARS_MIN: usize = 16;
-const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Who may use the admin API. Only digests are kept.
 pub struct AdminTokens(Vec<(String, [u8; 32])>);
@@ -45,13 +41,8 @@ impl AdminTokens {
                 Err(source) => return Err(io(source)),
             }
         }
-        let file = fs::File::open(path).map_err(io)?;
-        let mode = file.metadata().map_err(io)?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(AdminTokenError::Exposed { path: path.to_owned(), mode });
-        }
-        let mut text = Zeroizing::new(String::new());
-        file.take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(io)?;
+        let text = private_file::read(path)
+            .map_err(|source| AdminTokenError::Private { path: path.to_owned(), source })?;
         Self::parse(path, &text)
     }
 
@@ -103,6 +94,8 @@ impl fmt::Debug for AdminTokens {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -92,6 +92,45 @@ impl<'a> FileId<'a> {
     }
 }
 
+/// A prefix of file ids, which holds what is under it by [`FileId::is_under`]: a file id, with or without a trailing
+/// `/`, or empty for all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix(String);
+
+impl Prefix {
+    /// # Errors
+    /// It could hold no file.
+    pub fn parse(text: &str) -> Result<Self, FileIdError> {
+        if !text.is_empty() {
+            FileId::parse(text.strip_suffix('/').unwrap_or(text))?;
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn holds(&self, file: &FileId<'_>) -> bool {
+        file.is_under(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Prefix {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).map_err(|fault| {
+            serde::de::Error::custom(format_args!("prefix '{text}' can hold no file: {fault}"))
+        })
+    }
+}
+
+impl serde::Serialize for Prefix {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
 /// Whether a character may stand in a file id, and in any name that is shown to people or written to a log.
 pub fn is_allowed(c: char) -> bool {
     !(c.is_control() || c == '\\' || is_bidi_control(c))

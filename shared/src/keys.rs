@@ -10,7 +10,6 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 mod file;
 mod jwks;
 
-pub(crate) use file::write_new;
 pub use file::{KeyFile, KeyFileError};
 pub use jwks::JwksError;
 
@@ -41,7 +40,7 @@ impl fmt::Display for KeyId {
 }
 
 /// The bytes of a key: wiped when dropped, never printed.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; KEY_BYTES]);
 
 impl Secret {
@@ -78,6 +77,13 @@ pub enum KeyState {
     Previous,
 }
 
+/// What a key seals: tokens for edges, or tickets, which only coordinators open. Their keys are never the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Token,
+    Ticket,
+}
+
 /// One key, its cipher set up once (the AES key schedule costs 220 ns).
 pub struct TokenKey {
     id: KeyId,
@@ -85,14 +91,17 @@ pub struct TokenKey {
     secret: Secret,
     cipher: Aes256Gcm,
     header: String,
+    ticket_header: String,
 }
 
 impl TokenKey {
     pub fn new(id: KeyId, state: KeyState, secret: Secret) -> Self {
         let header = format!(r#"{{"alg":"dir","enc":"A256GCM","kid":"{id}"}}"#);
+        let ticket_header = format!(r#"{{"alg":"dir","enc":"A256GCM","kid":"{id}","typ":"ticket"}}"#);
         Self {
             cipher: Aes256Gcm::new(secret.bytes().into()),
             header: URL_SAFE_NO_PAD.encode(header),
+            ticket_header: URL_SAFE_NO_PAD.encode(ticket_header),
             id,
             state,
             secret,
@@ -115,9 +124,12 @@ impl TokenKey {
         &self.cipher
     }
 
-    /// The protected header of tokens sealed with this key, base64url.
-    pub(crate) fn header(&self) -> &str {
-        &self.header
+    /// The protected header of what is sealed with this key, base64url.
+    pub(crate) fn header(&self, kind: Kind) -> &str {
+        match kind {
+            Kind::Token => &self.header,
+            Kind::Ticket => &self.ticket_header,
+        }
     }
 }
 
@@ -172,6 +184,12 @@ impl KeyRing {
     /// Every key that opens, most likely first.
     pub fn newest_first(&self) -> impl Iterator<Item = &TokenKey> {
         self.keys.iter()
+    }
+
+    /// Whether two rings have a key in common.
+    pub fn shares_a_key_with(&self, other: &Self) -> bool {
+        let is_in_other = |key: &TokenKey| other.keys.iter().any(|known| known.secret == key.secret);
+        self.keys.iter().any(is_in_other)
     }
 
     pub fn by_id(&self, id: &str) -> Option<&TokenKey> {

@@ -9,6 +9,7 @@ mod minted;
 mod open;
 mod seal;
 pub mod sealed;
+pub mod ticket;
 pub mod timed;
 mod validity;
 
@@ -16,6 +17,7 @@ pub use claims::{Claims, NumericDate};
 pub use error::TokenError;
 pub use open::{Scratch, open, open_authentic};
 pub use seal::{SealError, random_id, seal};
+pub use ticket::Ticket;
 
 /// Longest token that is looked at, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;

@@ -20,6 +20,20 @@ pub enum MemorySize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
+/// How often something may happen: `"100/s"`, `"30/m"`, `"500/h"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    count: u32,
+    per: RatePeriod,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RatePeriod {
+    Second,
+    Minute,
+    Hour,
+}
+
 /// An `http` or `https` base URL of a service, without a path, query, fragment or credentials, and without the
 /// trailing slash: `http://edge-1.example:9001`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,6 +50,8 @@ pub enum UnitError {
         "'{0}' is no duration of at most ten years; write a unit as in \"250ms\", \"30s\", \"10m\", \"1h\""
     )]
     Duration(String),
+    #[error("'{0}' is no rate; write a number above 0 and a unit as in \"100/s\", \"30/m\", \"500/h\"")]
+    Rate(String),
     #[error("'{0}' is no base URL; write scheme and host only, as in \"http://edge-1.example:9001\"")]
     BaseUrl(String),
 }
@@ -80,6 +96,52 @@ impl Span {
 
     pub const fn from_secs(secs: u64) -> Self {
         Self(Duration::from_secs(secs))
+    }
+}
+
+impl Rate {
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        let fault = || UnitError::Rate(text.to_owned());
+        let (count, unit) = text.split_once('/').ok_or_else(fault)?;
+        let count = count.trim().parse().ok().filter(|count| *count > 0).ok_or_else(fault)?;
+        let per = match unit.trim() {
+            "s" => RatePeriod::Second,
+            "m" => RatePeriod::Minute,
+            "h" => RatePeriod::Hour,
+            _ => return Err(fault()),
+        };
+        Ok(Self { count, per })
+    }
+
+    /// Above 0.
+    pub fn per_second(self) -> f64 {
+        f64::from(self.count) / f64::from(self.per.seconds())
+    }
+
+    /// As many as come in a second, 1 at least.
+    pub fn whole_per_second(self) -> u32 {
+        (self.count / self.per.seconds()).max(1)
+    }
+}
+
+impl RatePeriod {
+    fn seconds(self) -> u32 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3600,
+        }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.per {
+            RatePeriod::Second => 's',
+            RatePeriod::Minute => 'm',
+            RatePeriod::Hour => 'h',
+        };
+        write!(f, "{}/{unit}", self.count)
     }
 }
 
@@ -158,6 +220,24 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+impl serde::Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl serde::Serialize for Rate {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl<'de> Deserialize<'de> for BaseUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
@@ -185,6 +265,18 @@ mod tests {
         assert_eq!(Span::parse("250ms").unwrap().0, Duration::from_millis(250));
         for text in ["", "10", "-1s", "soon", "999999999999y", "11y"] {
             assert!(Span::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn rates_have_a_count_and_a_unit() {
+        for (text, per_second, whole) in [("100/s", 100.0, 100), ("30 / m", 0.5, 1), ("7200/h", 2.0, 2)] {
+            let rate = Rate::parse(text).unwrap();
+            assert_eq!((rate.per_second(), rate.whole_per_second()), (per_second, whole), "{text}");
+            assert_eq!(Rate::parse(&rate.to_string()).unwrap(), rate);
+        }
+        for text in ["", "100", "0/s", "-1/s", "1/d", "1.5/s", "/s", "1/"] {
+            assert!(Rate::parse(text).is_err(), "{text:?}");
         }
     }
 

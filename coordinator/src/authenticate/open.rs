@@ -1,17 +1,16 @@
 //! No authentication: everybody is let in, as nobody in particular. For networks that are closed by other means.
 
-use http::request::Parts;
+use super::{Judgement, Principal, Proven, Scheme};
+use crate::call::Call;
 
-use super::{Judgement, Principal, Scheme};
-
-pub(super) struct Open;
+pub(crate) struct Open;
 
 impl Scheme for Open {
-    fn claims(&self, _: &Parts) -> bool {
+    fn claims(&self, _: &Call) -> bool {
         true
     }
 
-    fn judge<'a>(&'a self, _: &'a Parts) -> Judgement<'a> {
-        Box::pin(async { Ok(Principal::ANONYMOUS) })
+    fn judge<'a>(&'a self, call: &'a Call) -> Judgement<'a> {
+        Box::pin(async { Ok(Proven { principal: Principal::ANONYMOUS, body: call.body.clone() }) })
     }
 }

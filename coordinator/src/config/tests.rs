@@ -52,10 +52,10 @@ fn a_whole_configuration_is_taken() {
     assert_eq!(config.id, "coordinator-1");
     assert_eq!(config.public_url.as_str(), "http://127.0.0.1:8080");
     assert!(config.key_file.is_absolute() && config.key_file.ends_with("keys.jwks.json"));
-    assert_eq!(config.public_prefixes, ["public", "press/"]);
+    assert_eq!(config.public_prefixes, ["public", "press/"].map(|text| Prefix::parse(text).unwrap()));
     let proxies = TrustedProxies::parse(["10.0.0.0/8", "2001:db8::1"]).unwrap();
     assert_eq!(config.clients, ClientSource::Forwarded(proxies));
-    assert_eq!(config.token_ttl, Duration::from_secs(600));
+    assert_eq!(config.links.token_ttl, Duration::from_secs(600));
     assert_eq!(config.log_filter, "info");
 }
 
@@ -66,7 +66,7 @@ fn defaults_are_few() {
         .replace("source = \"file\"\n", "")
         .replace("source = \"static\"\n", "")
         .replace("weight = 100\nzone = \"a\"\n", "");
-    assert_eq!(load(&short).unwrap().token_ttl, TOKEN_TTL_DEFAULT);
+    assert_eq!(load(&short).unwrap().links.token_ttl, TOKEN_TTL_DEFAULT);
 }
 
 #[test]
@@ -93,8 +93,8 @@ fn faults_say_where_and_what_to_do() {
             WHOLE.replace("weight = 100", "weight = 0"),
             vec!["/coordinator.toml:22:", "`weight`", "1 to 10000"],
         ),
-        (WHOLE.replace("\"10m\"", "\"0s\""), vec!["`links.token_ttl`", "24h"]),
-        (WHOLE.replace("\"10m\"", "\"25h\""), vec!["`links.token_ttl`", "24h"]),
+        (WHOLE.replace("\"10m\"", "\"0s\""), vec!["`links.token_ttl`", "from 1s to 1day"]),
+        (WHOLE.replace("\"10m\"", "\"25h\""), vec!["`links.token_ttl`", "from 1s to 1day"]),
         (WHOLE.replace("\"10m\"", "\"10\""), vec!["/coordinator.toml:29:", "`token_ttl`"]),
         (WHOLE.replace("\"public\"", "\"../x\""), vec!["/coordinator.toml:8:", "`public_prefixes`"]),
         (

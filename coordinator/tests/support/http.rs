@@ -43,6 +43,16 @@ impl Answer {
 
 /// Sends one request and reads to the end of the connection. `Host` is an IP address unless `fields` has one.
 pub(crate) fn send(address: SocketAddr, method: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
+    send_body(address, method, target, fields, "")
+}
+
+pub(crate) fn send_body(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    fields: &[(&str, &str)],
+    body: &str,
+) -> Answer {
     let mut head = format!("{method} {target} HTTP/1.1\r\nConnection: close\r\n");
     if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         head += &format!("Host: {address}\r\n");
@@ -50,7 +60,11 @@ pub(crate) fn send(address: SocketAddr, method: &str, target: &str, fields: &[(&
     for (name, value) in fields {
         head += &format!("{name}: {value}\r\n");
     }
+    if !body.is_empty() {
+        head += &format!("Content-Length: {}\r\n", body.len());
+    }
     head += "\r\n";
+    head += body;
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.write_all(head.as_bytes()).unwrap();

@@ -44,15 +44,16 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// A folder with a configuration, a key file and an admin token file.
+#[derive(Clone)]
 pub(crate) struct Setting {
-    pub(crate) folder: tempfile::TempDir,
+    pub(crate) folder: Arc<tempfile::TempDir>,
 }
 
 impl Setting {
     /// `more` is TOML for the top of the file, before its sections.
     pub(crate) fn new(edges: &[&Edge], more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let setting = Self { folder };
+        let setting = Self { folder: Arc::new(folder) };
         setting.write_private("keys.jwks.json", KEY_SET);
         setting.write_private("admin.tokens", &format!("ops:{ADMIN_TOKEN}\n"));
         setting.write_config(&config(edges, more));
@@ -132,8 +133,11 @@ pub(crate) fn config(edges: &[&Edge], more: &str) -> String {
     let mut text = format!(
         "id = \"coordinator-1\"\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n\
          public_url = \"{PUBLIC_URL}\"\nadmin_token_file = \"admin.tokens\"\n{more}\n\
-         [keys]\npath = \"keys.jwks.json\"\n[auth]\nschemes = [\"open\"]\n"
+         [keys]\npath = \"keys.jwks.json\"\n"
     );
+    if !more.contains("[auth]") {
+        text += "[auth]\nschemes = [\"open\"]\n";
+    }
     for edge in edges {
         text += &format!(
             "[[registry.edges]]\nid = \"{}\"\nurl = \"{}\"\nadmin_url = \"http://{}\"\nzone = \"a\"\n",
@@ -190,6 +194,16 @@ impl Coordinator {
 
     pub(crate) fn send(&self, method: &str, target: &str, fields: &[(&str, &str)]) -> Answer {
         send(self.address, method, target, fields)
+    }
+
+    pub(crate) fn post(&self, target: &str, fields: &[(&str, &str)], body: &str) -> Answer {
+        http::send_body(self.address, "POST", target, fields, body)
+    }
+
+    /// A call of the admin API, with a body where there is one.
+    pub(crate) fn admin_call(&self, method: &str, target: &str, body: &str) -> Answer {
+        let authorization = format!("Bearer {ADMIN_TOKEN}");
+        http::send_body(self.admin, method, target, &[("Authorization", &authorization)], body)
     }
 
     pub(crate) fn request_download(&self, file_id: &str) -> Answer {
@@ -252,6 +266,14 @@ impl Coordinator {
         let metrics = send(self.admin, "GET", "/metrics", &[]).text();
         let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no series {series}")).parse().unwrap()
+    }
+
+    /// Waits for its end, and starts another over what it left.
+    pub(crate) fn start_again(mut self) -> Self {
+        let _ = self.child.wait();
+        let coordinator = Self::launch(self.setting.clone());
+        wait_until("the next one is ready", || coordinator.ready().status == 200);
+        coordinator
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -1,17 +1,15 @@
 //! The key file: made when missing, refused when others can read it, reread when it changes.
 
-use std::fs;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use zeroize::Zeroizing;
 
 use super::jwks::{self, JwksError};
 use super::{KeyId, KeyRing, KeyState, Secret, TokenKey};
+use crate::private_file::{self, PrivateFileError, Stamp, write_new};
 
 /// Why a key file is not used. Each names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -22,16 +20,14 @@ pub enum KeyFileError {
         "key file {path} does not exist; copy it from the coordinator, which makes it at its first start"
     )]
     Missing { path: PathBuf },
-    #[error("key file {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")]
-    Exposed { path: PathBuf, mode: u32 },
+    #[error("key file {path} {source}")]
+    Private { path: PathBuf, source: PrivateFileError },
     #[error("key file {path}: {source}")]
     Content { path: PathBuf, source: JwksError },
 }
 
 /// How often the file is looked at.
 const REREAD_EVERY: Duration = Duration::from_secs(1);
-/// A key file larger than this is not one.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A key file and the ring last read from it.
 pub struct KeyFile {
@@ -99,32 +95,13 @@ impl KeyFile {
     }
 }
 
-/// What changes when a file is written or replaced.
-#[derive(PartialEq, Eq)]
-struct Stamp(Option<(u64, u64, SystemTime, u64, u32)>);
-
-impl Stamp {
-    fn of(path: &Path) -> Self {
-        Self(fs::metadata(path).ok().map(|meta| {
-            let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            (meta.dev(), meta.ino(), modified, meta.len(), meta.mode())
-        }))
-    }
-}
-
 fn read(path: &Path) -> Result<KeyRing, KeyFileError> {
-    let io = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => KeyFileError::Missing { path: path.to_owned() },
-        _ => KeyFileError::Io { path: path.to_owned(), source },
-    };
-    let file = fs::File::open(path).map_err(io)?;
-    let mode = file.metadata().map_err(io)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
-    }
-    let mut text = Zeroizing::new(Vec::new());
-    file.take(FILE_BYTES_MAX).read_to_end(&mut text).map_err(io)?;
-    jwks::parse(&text).map_err(|source| KeyFileError::Content { path: path.to_owned(), source })
+    let path_of = || path.to_owned();
+    let text = private_file::read(path).map_err(|error| match error {
+        PrivateFileError::Missing => KeyFileError::Missing { path: path_of() },
+        source => KeyFileError::Private { path: path_of(), source },
+    })?;
+    jwks::parse(text.as_bytes()).map_err(|source| KeyFileError::Content { path: path_of(), source })
 }
 
 /// One key, named after its day and a random part.
@@ -136,20 +113,10 @@ fn fresh_ring() -> KeyRing {
         .expect("one current key is a ring")
 }
 
-/// Writes a file that appears whole or not at all, readable by its owner only; an existing one is left alone.
-pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.write_all(b"\n")?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map_err(|error| error.error)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 

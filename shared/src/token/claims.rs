@@ -29,6 +29,13 @@ impl NumericDate {
         Self(time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()))
     }
 
+    /// The nearest time that the system's clock has; one before 1970 is 1970.
+    pub fn to_system_time(self) -> SystemTime {
+        let since =
+            std::time::Duration::try_from_secs_f64(self.0.max(0.0)).unwrap_or(std::time::Duration::MAX);
+        UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH + std::time::Duration::from_secs(1 << 40))
+    }
+
     pub fn as_secs_f64(self) -> f64 {
         self.0
     }

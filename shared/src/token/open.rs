@@ -13,7 +13,7 @@ use super::claims::RawClaims;
 use super::{Claims, IV_BYTES, NumericDate, TAG_BYTES, TOKEN_BYTES_MAX, TokenError, minted};
 use crate::file_id::FileId;
 use crate::json::{Text, UnknownNames, set_once};
-use crate::keys::{KeyRing, TokenKey};
+use crate::keys::{KeyRing, Kind, TokenKey};
 
 /// Longest header, decoded, in bytes. Ours are below 100.
 const HEADER_BYTES_MAX: usize = 512;
@@ -56,6 +56,16 @@ pub fn open_authentic<'s>(
     keys: &KeyRing,
     scratch: &'s mut Scratch,
 ) -> Result<Claims<'s>, TokenError> {
+    read(decrypt(token, Kind::Token, keys, scratch)?)
+}
+
+/// The authentic plaintext of a token or ticket.
+pub(super) fn decrypt<'s>(
+    token: &[u8],
+    kind: Kind,
+    keys: &KeyRing,
+    scratch: &'s mut Scratch,
+) -> Result<&'s [u8], TokenError> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(TokenError::TooLong);
     }
@@ -64,7 +74,7 @@ pub fn open_authentic<'s>(
         return Err(TokenError::Structure);
     }
     let sealed = Sealed { header, iv: decode_exact(iv)?, ciphertext, tag: decode_exact(tag)? };
-    let claims = match select(header, keys)? {
+    let length = match select(header, kind, keys)? {
         Selected::One(key) => sealed.decrypt(key, &mut scratch.0[..])?,
         Selected::Any => {
             let mut opened = Err(TokenError::UnknownKey);
@@ -77,7 +87,7 @@ pub fn open_authentic<'s>(
             opened?
         }
     };
-    read(&scratch.0[..claims])
+    Ok(&scratch.0[..length])
 }
 
 /// The five parts of a compact JWE, or `None`.
@@ -135,11 +145,11 @@ enum Selected<'k> {
 
 /// Which key the header asks for. The two headers that we mint ourselves, and that every library writes for a token
 /// without a key id, are compared as text and never parsed.
-fn select<'k>(header: &[u8], keys: &'k KeyRing) -> Result<Selected<'k>, TokenError> {
-    if let Some(key) = keys.newest_first().find(|key| key.header().as_bytes() == header) {
+fn select<'k>(header: &[u8], kind: Kind, keys: &'k KeyRing) -> Result<Selected<'k>, TokenError> {
+    if let Some(key) = keys.newest_first().find(|key| key.header(kind).as_bytes() == header) {
         return Ok(Selected::One(key));
     }
-    if header == HEADER_WITHOUT_KID {
+    if kind == Kind::Token && header == HEADER_WITHOUT_KID {
         return Ok(Selected::Any);
     }
     let mut decoded = [0; HEADER_BYTES_MAX];
@@ -149,14 +159,18 @@ fn select<'k>(header: &[u8], keys: &'k KeyRing) -> Result<Selected<'k>, TokenErr
         Err(base64::DecodeSliceError::DecodeError(_)) => return Err(TokenError::Encoding),
     };
     let header: Header<'_> = serde_json::from_slice(&decoded[..length]).map_err(|_| TokenError::Header)?;
+    if header.kind != kind {
+        return Err(TokenError::Header);
+    }
     match header.kid {
         None => Ok(Selected::Any),
         Some(kid) => keys.by_id(&kid).map(Selected::One).ok_or(TokenError::UnknownKey),
     }
 }
 
-/// A protected header that passed: `dir`, `A256GCM`, `typ` absent or `JWT`, neither `zip` nor `crit`.
+/// A protected header that passed: `dir`, `A256GCM`, a `typ` of ours or none, neither `zip` nor `crit`.
 struct Header<'a> {
+    kind: Kind,
     kid: Option<Cow<'a, str>>,
 }
 
@@ -192,10 +206,17 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 }
             }
         }
-        let accepted = alg.as_deref() == Some("dir")
-            && enc.as_deref() == Some("A256GCM")
-            && matches!(typ.as_deref(), None | Some("JWT"));
-        if accepted { Ok(Header { kid }) } else { Err(M::Error::custom("not a download token")) }
+        let kind = match typ.as_deref() {
+            None | Some("JWT") => Some(Kind::Token),
+            Some("ticket") => Some(Kind::Ticket),
+            Some(_) => None,
+        };
+        match kind {
+            Some(kind) if alg.as_deref() == Some("dir") && enc.as_deref() == Some("A256GCM") => {
+                Ok(Header { kind, kid })
+            }
+            _ => Err(M::Error::custom("neither a token nor a ticket")),
+        }
     }
 }
 

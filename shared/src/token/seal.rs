@@ -4,9 +4,10 @@ use aes_gcm::AeadInOut;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngExt;
+use serde::Serialize;
 
 use super::{Claims, IV_BYTES, MINTED_TOKEN_BYTES_MAX};
-use crate::keys::TokenKey;
+use crate::keys::{Kind, TokenKey};
 
 /// Why claims cannot become a token; both are the caller's doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,10 +21,14 @@ pub enum SealError {
 /// # Errors
 /// [`SealError::TooLong`] where the token would be longer than [`MINTED_TOKEN_BYTES_MAX`].
 pub fn seal(claims: &Claims<'_>, key: &TokenKey) -> Result<String, SealError> {
+    encrypt(claims, Kind::Token, key)
+}
+
+pub(super) fn encrypt(claims: &impl Serialize, kind: Kind, key: &TokenKey) -> Result<String, SealError> {
     let mut text = Vec::with_capacity(512);
     serde_json::to_writer(&mut text, claims).expect("claims always serialize to memory");
     let iv: [u8; IV_BYTES] = rand::rng().random();
-    let header = key.header();
+    let header = key.header(kind);
     let tag = key
         .cipher()
         .encrypt_inout_detached(&iv.into(), header.as_bytes(), text.as_mut_slice().into())

@@ -75,6 +75,7 @@ pub struct TimedPayload {
 }
 
 /// Signs and opens timed links with one derived key.
+#[derive(Clone)]
 pub struct TimedSigner {
     key: Zeroizing<[u8; SHA1_BYTES]>,
 }

@@ -26,7 +26,7 @@ const META: TableDefinition<&str, &str> = TableDefinition::new("meta");
 
 /// Why a state file cannot be used. Each says what to do.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum EmbeddedError {
+pub enum EmbeddedError {
     #[error("cannot open or make the state file {path}: {source}; its folder must exist and be writable")]
     Open { path: PathBuf, source: io::Error },
     #[error(

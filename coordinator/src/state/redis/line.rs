@@ -23,7 +23,7 @@ const QUEUE_MAX: usize = 1024;
 #[error(
     "the URL of Redis is not understood; write redis://USER:PASSWORD@HOST:PORT/DATABASE or unix:///PATH, without TLS"
 )]
-pub(crate) struct RedisUrlError;
+pub struct RedisUrlError;
 
 /// A connection, or none for now.
 pub(super) struct Line {

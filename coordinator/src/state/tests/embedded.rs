@@ -75,14 +75,9 @@ fn what_cannot_be_used_is_told_with_its_path() {
 const CHILD_FILE: &str = "SLUICE_TEST_STATE_FILE";
 const CHILD_TASKS: u32 = 50;
 
-/// Not a test by itself: what the next one kills.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "run by another test, and ended by it"]
-async fn redeem_until_killed() {
-    let Some(path) = std::env::var_os(CHILD_FILE) else {
-        return;
-    };
-    let state = open(Path::new(&path));
+/// What the child does until it is killed.
+async fn redeem_for_ever(path: &Path) {
+    let state = open(path);
     let now = SystemTime::now();
     let tasks: Vec<_> = (0..CHILD_TASKS)
         .map(|task| {
@@ -102,12 +97,16 @@ async fn redeem_until_killed() {
     }
 }
 
-#[tokio::test]
+/// The test is its own child, which knows by the variable what it is.
+#[tokio::test(flavor = "multi_thread")]
 async fn a_kill_loses_nothing_that_was_answered() {
+    if let Some(path) = std::env::var_os(CHILD_FILE) {
+        return redeem_for_ever(Path::new(&path)).await;
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.redb");
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "state::tests::embedded::redeem_until_killed", "--ignored", "--nocapture"])
+        .args(["--exact", "state::tests::embedded::a_kill_loses_nothing_that_was_answered", "--nocapture"])
         .env(CHILD_FILE, &path)
         .stdout(Stdio::piped())
         .spawn()

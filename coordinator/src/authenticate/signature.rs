@@ -1,0 +1,130 @@
+//! Access keys and signed requests: four `Auth-` headers, HMAC-SHA256 over method, body, headers, path and query.
+//!
+//! Order of judgement: the headers' shape, the key, the signature, the client's standing, the time, the nonce, the
+//! pace. Nothing is remembered or counted of a client before its signature has verified.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use sluice_shared::signed_request::{Form, SignedRequest};
+
+use super::{Judgement, KnownClients, Principal, Proven, Scheme, admit};
+use crate::call::Call;
+use crate::clients::{Client, ClientScheme};
+use crate::error::ApiError;
+use crate::state::NonceUse;
+
+const ACCESS_KEY: &str = "Auth-Access-Key";
+const NONCE: &str = "Auth-Nonce";
+const TIMESTAMP: &str = "Auth-Timestamp";
+const SIGNATURE: &str = "Auth-Signature";
+const CONTENT_MD5: &str = "Content-MD5";
+/// Longest nonce, in bytes: a UUID has 36.
+const NONCE_BYTES_MAX: usize = 128;
+
+pub(crate) struct Signature {
+    pub(crate) clients: KnownClients,
+    /// How far a timestamp may be from now, on either side. Nonces are remembered for twice as long.
+    pub(crate) max_age: Duration,
+}
+
+/// The four headers, each there once and not empty.
+struct Credentials<'c> {
+    access_key: &'c str,
+    nonce: &'c str,
+    timestamp: &'c str,
+    signature: &'c str,
+}
+
+impl<'c> Credentials<'c> {
+    fn of(call: &'c Call) -> Result<Self, ApiError> {
+        let required = |name| match call.header(name)?.map(str::trim) {
+            None => Err(ApiError::HeaderMissing(name)),
+            Some("") => Err(ApiError::HeaderEmpty(name)),
+            Some(value) => Ok(value),
+        };
+        Ok(Self {
+            access_key: required(ACCESS_KEY)?,
+            nonce: required(NONCE)?,
+            timestamp: required(TIMESTAMP)?,
+            signature: required(SIGNATURE)?,
+        })
+    }
+}
+
+impl Scheme for Signature {
+    fn claims(&self, call: &Call) -> bool {
+        [ACCESS_KEY, NONCE, TIMESTAMP, SIGNATURE].iter().any(|name| call.parts.headers.contains_key(*name))
+    }
+
+    fn judge<'a>(&'a self, call: &'a Call) -> Judgement<'a> {
+        Box::pin(async move {
+            let now = SystemTime::now();
+            let credentials = Credentials::of(call)?;
+            let client = self.client(credentials.access_key).ok_or_else(|| {
+                self.clients.failed(call, ApiError::NoSuchKey(credentials.access_key.to_owned()), now)
+            })?;
+            let body =
+                verify(call, &credentials, &client).map_err(|error| self.clients.failed(call, error, now))?;
+            admit(&client, now)?;
+            self.check_time(credentials.timestamp, now)?;
+            self.use_nonce(&client, credentials.nonce, now).await?;
+            self.clients.throttle(&client, now).await?;
+            Ok(Proven { principal: Principal::of(client), body })
+        })
+    }
+}
+
+impl Signature {
+    fn client(&self, access_key: &str) -> Option<Arc<Client>> {
+        let set = self.clients.file.set();
+        set.client(access_key).filter(|client| client.scheme == ClientScheme::Signature).cloned()
+    }
+
+    /// Whole seconds since 1970, near enough to now, and not from a time of which nonces have been forgotten.
+    fn check_time(&self, timestamp: &str, now: SystemTime) -> Result<(), ApiError> {
+        let secs: Option<u64> =
+            timestamp.bytes().all(|byte| byte.is_ascii_digit()).then(|| timestamp.parse().ok()).flatten();
+        let time = secs.and_then(|secs| UNIX_EPOCH.checked_add(Duration::from_secs(secs)));
+        let time = time.ok_or(ApiError::Timestamp)?;
+        let distance = now.duration_since(time).or_else(|_| time.duration_since(now)).unwrap_or_default();
+        // The timestamp is whole seconds: one that was made in the process's first second may seem to be older.
+        let is_remembered =
+            self.clients.state.remembers_since().is_none_or(|since| time + Duration::from_secs(1) > since);
+        if distance > self.max_age || !is_remembered {
+            return Err(ApiError::Timestamp);
+        }
+        Ok(())
+    }
+
+    async fn use_nonce(&self, client: &Client, nonce: &str, now: SystemTime) -> Result<(), ApiError> {
+        if nonce.len() > NONCE_BYTES_MAX {
+            return Err(ApiError::HeaderTooLong(NONCE, NONCE_BYTES_MAX));
+        }
+        let keep_until = now + 2 * self.max_age;
+        match self.clients.state.use_nonce(&client.access_key, nonce, now, keep_until).await? {
+            NonceUse::Fresh => Ok(()),
+            NonceUse::Used => Err(ApiError::NonceUsed),
+            NonceUse::Full => Err(ApiError::NoncesFull),
+        }
+    }
+}
+
+/// Verifies a call's signature; gives the body in the form that it covers.
+fn verify(call: &Call, credentials: &Credentials<'_>, client: &Client) -> Result<Bytes, ApiError> {
+    let request = SignedRequest {
+        method: call.parts.method.as_str(),
+        path: call.parts.uri.path(),
+        query: call.parts.uri.query(),
+        content_md5: call.header(CONTENT_MD5)?,
+        access_key: credentials.access_key,
+        nonce: credentials.nonce,
+        timestamp: credentials.timestamp,
+        body: &call.body,
+    };
+    match request.verify(client.secret.reveal().as_bytes(), credentials.signature)? {
+        Form::AsSent => Ok(call.body.clone()),
+        Form::Canonical(text) => Ok(text.into()),
+    }
+}

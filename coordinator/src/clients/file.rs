@@ -1,0 +1,323 @@
+//! The file of clients: read at the start, followed, and edited by the admin API with its comments kept.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use serde::Deserialize;
+use sluice_shared::config::resolve;
+use sluice_shared::private_file::{self, PrivateFileError, Stamp};
+use sluice_shared::secret::SecretText;
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table};
+use zeroize::Zeroizing;
+
+use super::{Client, ClientFault, ClientSet, RawClient};
+
+/// How often the file is looked at.
+const REREAD_EVERY: Duration = Duration::from_secs(1);
+/// The key of the file's one array.
+const CLIENTS: &str = "clients";
+
+/// Why a file of clients is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientsFileError {
+    #[error("clients file {path} {source}")]
+    Private { path: PathBuf, source: PrivateFileError },
+    #[error("clients file {path}: {message}")]
+    Syntax { path: PathBuf, message: String },
+    #[error("clients file {path}: {fault}")]
+    Client { path: PathBuf, fault: String },
+    #[error("clients file {path} cannot be written: {source}")]
+    Write { path: PathBuf, source: io::Error },
+}
+
+/// Why an operator's change is not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EditError {
+    #[error("there is no client '{0}'")]
+    Unknown(String),
+    #[error("there is a client '{0}' already")]
+    Exists(String),
+    #[error("the secret of client '{0}' is in a file of its own (secret_file); write a new one there")]
+    SecretElsewhere(String),
+    #[error(transparent)]
+    Fault(#[from] ClientFault),
+    #[error(transparent)]
+    File(#[from] ClientsFileError),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    #[serde(default)]
+    clients: Vec<RawClient>,
+}
+
+/// The clients of a file, as last read.
+pub(crate) struct ClientsFile {
+    path: PathBuf,
+    set: ArcSwap<ClientSet>,
+    /// One edit at a time.
+    editing: Mutex<()>,
+}
+
+impl ClientsFile {
+    /// Reads the file; one that is missing has no clients yet.
+    ///
+    /// # Errors
+    /// It is exposed, or describes no set of clients.
+    pub(crate) fn load(path: &Path) -> Result<Arc<Self>, ClientsFileError> {
+        let set = ArcSwap::from_pointee(parse(path, &read(path)?)?);
+        Ok(Arc::new(Self { path: path.to_owned(), set, editing: Mutex::default() }))
+    }
+
+    pub(crate) fn set(&self) -> Guard<Arc<ClientSet>> {
+        self.set.load()
+    }
+
+    /// Follows the file for ever: a good change is taken, a bad one is logged once and leaves the set as it is.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        let mut seen = Stamp::of(&self.path);
+        loop {
+            tokio::time::sleep(REREAD_EVERY).await;
+            let stamp = Stamp::of(&self.path);
+            if stamp == seen {
+                continue;
+            }
+            seen = stamp;
+            match self.reread() {
+                Ok(count) => tracing::info!(path = %self.path.display(), count, "clients file reread"),
+                Err(error) => tracing::error!(%error, "clients file not taken; the clients read before stay"),
+            }
+        }
+    }
+
+    fn reread(&self) -> Result<usize, ClientsFileError> {
+        let _alone = self.editing.lock().expect("nothing panics while a file is edited");
+        let set = parse(&self.path, &read(&self.path)?)?;
+        let count = set.iter().count();
+        self.set.store(Arc::new(set));
+        Ok(count)
+    }
+
+    /// Adds a client with a new secret, which is given back and shown nowhere else.
+    pub(crate) fn add(&self, mut client: RawClient) -> Result<SecretText, EditError> {
+        let (name, secret) = (client.access_key.clone(), SecretText::random());
+        client.secret = Some(secret.clone());
+        client.secret_file = None;
+        let table = toml_edit::ser::to_document(&client).map_err(|error| self.syntax(&error))?;
+        // Judged before it is written, so that its faults are told as what they are.
+        client.settle(secret.clone())?;
+        self.edit(|clients| {
+            if clients.iter().any(|table| is_named(table, &name)) {
+                return Err(EditError::Exists(name.clone()));
+            }
+            clients.push(table.as_table().clone());
+            Ok(())
+        })?;
+        Ok(secret)
+    }
+
+    pub(crate) fn enable(&self, access_key: &str, enabled: bool) -> Result<(), EditError> {
+        self.change(access_key, |table| {
+            table["enabled"] = toml_edit::value(enabled);
+            Ok(())
+        })
+    }
+
+    /// Gives a client a new secret; the old one is good no more.
+    pub(crate) fn rotate(&self, access_key: &str) -> Result<SecretText, EditError> {
+        let secret = SecretText::random();
+        self.change(access_key, |table| {
+            if table.contains_key("secret_file") {
+                return Err(EditError::SecretElsewhere(access_key.to_owned()));
+            }
+            table["secret"] = toml_edit::value(secret.reveal());
+            Ok(())
+        })?;
+        Ok(secret)
+    }
+
+    pub(crate) fn remove(&self, access_key: &str) -> Result<(), EditError> {
+        self.edit(|clients| {
+            let found = clients.iter().position(|table| is_named(table, access_key));
+            clients.remove(found.ok_or_else(|| EditError::Unknown(access_key.to_owned()))?);
+            Ok(())
+        })
+    }
+
+    fn change(
+        &self,
+        access_key: &str,
+        change: impl FnOnce(&mut Table) -> Result<(), EditError>,
+    ) -> Result<(), EditError> {
+        self.edit(|clients| {
+            let found = clients.iter_mut().find(|table| is_named(table, access_key));
+            change(found.ok_or_else(|| EditError::Unknown(access_key.to_owned()))?)
+        })
+    }
+
+    /// Changes the file as it is now, and uses what was written. What cannot be used is not written.
+    fn edit(
+        &self,
+        change: impl FnOnce(&mut ArrayOfTables) -> Result<(), EditError>,
+    ) -> Result<(), EditError> {
+        let _alone = self.editing.lock().expect("nothing panics while a file is edited");
+        let text = read(&self.path)?;
+        let mut document: DocumentMut = text.parse().map_err(|error| self.syntax(&error))?;
+        let item = document.entry(CLIENTS).or_insert(Item::ArrayOfTables(ArrayOfTables::new()));
+        let fault = ClientFaultInFile("`clients` is not written as [[clients]] sections");
+        change(item.as_array_of_tables_mut().ok_or_else(|| self.syntax(&fault))?)?;
+        let text = Zeroizing::new(document.to_string());
+        let set = parse(&self.path, &text)?;
+        private_file::replace(&self.path, &text)
+            .map_err(|source| ClientsFileError::Write { path: self.path.clone(), source })?;
+        self.set.store(Arc::new(set));
+        Ok(())
+    }
+
+    fn syntax(&self, fault: &dyn std::fmt::Display) -> ClientsFileError {
+        ClientsFileError::Syntax { path: self.path.clone(), message: fault.to_string() }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct ClientFaultInFile(&'static str);
+
+fn is_named(table: &Table, access_key: &str) -> bool {
+    table.get("access_key").and_then(Item::as_str) == Some(access_key)
+}
+
+fn read(path: &Path) -> Result<Zeroizing<String>, ClientsFileError> {
+    match private_file::read(path) {
+        Err(PrivateFileError::Missing) => Ok(Zeroizing::default()),
+        other => other.map_err(|source| ClientsFileError::Private { path: path.to_owned(), source }),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<ClientSet, ClientsFileError> {
+    let raw: RawFile = toml::from_str(text).map_err(|error| ClientsFileError::Syntax {
+        path: path.to_owned(),
+        message: syntax_fault(text, &error),
+    })?;
+    let clients = raw.clients.into_iter().map(|raw| settle(path, raw));
+    let set = clients.collect::<Result<Vec<_>, _>>().and_then(ClientSet::new);
+    set.map_err(|fault| ClientsFileError::Client { path: path.to_owned(), fault: fault.to_string() })
+}
+
+/// Where and what, without the line itself: it may hold a secret.
+fn syntax_fault(text: &str, error: &toml::de::Error) -> String {
+    let offset = error.span().map_or(0, |span| span.start.min(text.len()));
+    let line = text[..offset].matches('\n').count() + 1;
+    format!("line {line}: {}", error.message().trim().replace('\n', ", "))
+}
+
+fn settle(path: &Path, mut raw: RawClient) -> Result<Client, ClientFault> {
+    let name = raw.access_key.clone();
+    let secret = match (raw.secret.take(), raw.secret_file.take()) {
+        (Some(secret), None) => secret,
+        (None, Some(file)) => {
+            let text = private_file::read(&resolve(path, &file));
+            let text = text.map_err(|error| ClientFault::SecretFile(name, error.to_string()))?;
+            SecretText::new(text.trim_end_matches(['\r', '\n']))
+        }
+        (None, None) | (Some(_), Some(_)) => return Err(ClientFault::Secret(name)),
+    };
+    raw.settle(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::clients::ClientScheme;
+
+    const TEXT: &str = "# ours\n[[clients]]\naccess_key = \"AK1\" # the portal\nsecret = \"s\"\n\
+        scheme = \"signature\"\nprefixes = [\"a/\"]\nrate = \"100/s\"\n";
+
+    fn file(text: &str) -> (tempfile::TempDir, Result<Arc<ClientsFile>, ClientsFileError>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clients.toml");
+        private_file::write_new(&path, text).unwrap();
+        let file = ClientsFile::load(&path);
+        (folder, file)
+    }
+
+    fn raw(access_key: &str) -> RawClient {
+        let text = format!("access_key = {access_key:?}\nscheme = \"app-jwt\"\nprefixes = [\"\"]\n");
+        toml::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn edits_keep_comments_and_take_effect() {
+        let (folder, file) = file(TEXT);
+        let file = file.unwrap();
+        let secret = file.add(raw("AK2")).unwrap();
+        assert!(matches!(file.add(raw("AK2")), Err(EditError::Exists(_))));
+        assert!(matches!(file.add(raw("A K")), Err(EditError::Fault(ClientFault::AccessKey(_)))));
+        assert_eq!(file.set().client("AK2").unwrap().secret, secret);
+        assert_eq!(file.set().client("AK2").unwrap().scheme, ClientScheme::AppJwt);
+        file.enable("AK1", false).unwrap();
+        assert!(!file.set().client("AK1").unwrap().enabled);
+        let rotated = file.rotate("AK1").unwrap();
+        let path = folder.path().join("clients.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("# ours") && text.contains("# the portal"), "{text}");
+        assert!(text.contains(rotated.reveal()) && !text.contains("\"s\""), "{text}");
+        assert_eq!(ClientsFile::load(&path).unwrap().set().client("AK1").unwrap().secret, rotated);
+        file.remove("AK2").unwrap();
+        assert!(matches!(file.remove("AK2"), Err(EditError::Unknown(_))));
+        assert!(file.set().client("AK2").is_none());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_missing_file_has_no_clients_until_one_is_added() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("clients.toml");
+        let file = ClientsFile::load(&path).unwrap();
+        assert_eq!(file.set().iter().count(), 0);
+        file.add(raw("AK")).unwrap();
+        assert_eq!(ClientsFile::load(&path).unwrap().set().iter().count(), 1);
+    }
+
+    #[test]
+    fn faults_are_named_without_secrets() {
+        let table = [
+            ("x = 1", "line 1"),
+            ("[[clients]]\naccess_key = \"a\"\nsecret = \"hush\"\nscheme = \"signature\"", "prefixes"),
+            ("[[clients]]\nsecret = \"hush\" x", "line 2"),
+            ("[[clients]]\naccess_key = \"a\"\nscheme = \"signature\"\nprefixes = []", "'a': secret"),
+            ("[[clients]]\naccess_key = \"a\"\nsecret = \"\"\nscheme = \"app-jwt\"\nprefixes = []", "empty"),
+            (
+                "[[clients]]\naccess_key = \"a\"\nsecret_file = \"none\"\nscheme = \"app-jwt\"\nprefixes = []",
+                "exist",
+            ),
+        ];
+        for (text, expected) in table {
+            let message = file(text).1.err().unwrap().to_string();
+            assert!(message.contains(expected) && !message.contains("hush"), "{message}");
+        }
+        let twice = file(&TEXT.repeat(2)).1.err().unwrap().to_string();
+        assert!(twice.contains("'AK1' is there twice"), "{twice}");
+    }
+
+    #[test]
+    fn bad_edits_by_hand_keep_the_old_set() {
+        let (folder, file) = file(TEXT);
+        let file = file.unwrap();
+        let path = folder.path().join("clients.toml");
+        fs::write(&path, "nonsense").unwrap();
+        assert!(file.reread().is_err());
+        assert!(matches!(file.enable("AK1", false), Err(EditError::File(_))));
+        fs::write(&path, TEXT).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        assert!(file.reread().is_err());
+        assert!(file.set().client("AK1").unwrap().enabled);
+    }
+}

@@ -1,0 +1,168 @@
+//! Durable links: made, redeemed, taken back.
+//!
+//! A ticket says all that a link is; state knows what it cannot say: who has redeemed a counted link, and that one was
+//! taken back.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, Method, StatusCode, header};
+use serde::Serialize;
+use sluice_shared::token::ticket::BIND_REDEEMER;
+use sluice_shared::token::{NumericDate, Scratch, Ticket, random_id};
+
+use crate::answer::redirection;
+use crate::api::{Api, Wanted, is_bound_to, locate};
+use crate::authenticate::Principal;
+use crate::call::Call;
+use crate::download::path_behind;
+use crate::error::{ApiError, FieldFault};
+use crate::mint::Terms;
+use crate::state::{LinkRecord, Redeemed, Revocation, Visit};
+
+mod fields;
+
+use fields::NewLink;
+
+/// The ids of counted links begin so: whoever has an authentic token knows by it whether state has to be asked.
+const COUNTED: char = 'c';
+const UNCOUNTED: char = 'u';
+
+/// Whether a link's downloads are counted, by its id.
+pub(crate) fn is_counted(id: &str) -> bool {
+    id.starts_with(COUNTED)
+}
+
+#[derive(Serialize)]
+struct Created<'a> {
+    link: String,
+    id: &'a str,
+    expires_at: String,
+}
+
+/// `POST /api/links`
+pub(crate) async fn create(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
+    let call = Call::with_body(request).await?;
+    let proven = api.authenticator.authenticate(&call).await?;
+    let new = NewLink::parse(&proven.body)?;
+    proven.principal.may_ask_for(&new.file_id)?;
+    let now = SystemTime::now();
+    let ttl = ttl(&api, &proven.principal, new.ttl)?;
+    // Whole seconds, as in tokens.
+    let secs = (now + ttl).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (exp, expires_at) =
+        (NumericDate::from_secs(secs), SystemTime::UNIX_EPOCH + Duration::from_secs(secs));
+    let kind = if new.max_downloads.is_some() { COUNTED } else { UNCOUNTED };
+    let id = format!("{kind}{}", random_id());
+    let ticket = Ticket {
+        lnk: id.as_str().into(),
+        file_id: new.file_id,
+        exp,
+        user_id: new.user_id.map(Cow::Owned),
+        cid: proven.principal.client_id().map(Cow::Borrowed),
+        r#fn: new.filename.map(Cow::Owned),
+        max: new.max_downloads,
+        bind: new.bind_ip.map(Cow::Owned),
+        rate: new.rate,
+    };
+    let sealed = ticket.seal(api.tickets.ring().load().current())?;
+    // Recorded before it is given: a link that its owner could not take back is none.
+    let owner = proven.principal.client_id().map(str::to_owned);
+    api.state.create_link(&LinkRecord { id: id.clone(), owner, expires_at }).await?;
+    let link = format!("{}/d/{sealed}", api.public_url);
+    let location = HeaderValue::try_from(&link).expect("URLs and tickets are visible ASCII");
+    let expires_at = humantime::format_rfc3339(expires_at).to_string();
+    let mut response = (StatusCode::CREATED, Json(Created { link, id: &id, expires_at })).into_response();
+    response.headers_mut().insert(header::LOCATION, location);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn ttl(api: &Api, principal: &Principal, asked: Option<Duration>) -> Result<Duration, ApiError> {
+    let max = principal.max_ttl().map_or(api.links.max_ttl, |max| max.min(api.links.max_ttl));
+    match asked {
+        None => Ok(api.links.ttl.min(max)),
+        Some(ttl) if ttl <= max => Ok(ttl),
+        Some(_) => Err(FieldFault::of("ttl", format!("is more than the {} seconds allowed", max.as_secs()))),
+    }
+}
+
+/// `GET, HEAD /d/{ticket}`
+pub(crate) async fn redeem(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
+    let call = Call::without_body(request)?;
+    let now = SystemTime::now();
+    let mut scratch = Scratch::default();
+    let text = path_behind(&call, "/d/").as_bytes();
+    let ticket = Ticket::open(text, &api.tickets.ring().load(), &mut scratch).map_err(|_| ApiError::Link)?;
+    if NumericDate::from_system_time(now) >= ticket.exp {
+        return Err(ApiError::LinkExpired);
+    }
+    if !api.is_client_good(ticket.cid.as_deref(), now) {
+        return Err(ApiError::LinkOwner);
+    }
+    let bound_to = match ticket.bind.as_deref() {
+        Some(BIND_REDEEMER) => Some(Cow::Owned(call.client().to_string())),
+        Some(binding) if is_bound_to(binding, call.client()) => Some(Cow::Borrowed(binding)),
+        Some(_) => return Err(ApiError::LinkAddress),
+        None => None,
+    };
+    let snapshot = api.snapshot();
+    // Before anything is counted: a download that nobody can serve is none.
+    let edges = locate(&snapshot, &ticket.file_id)?;
+    let visits = visit(&api, &call, &ticket, now).await?;
+    let edge = edges[visits as usize % edges.len()];
+    let wanted = Wanted {
+        file_id: &ticket.file_id,
+        user_id: ticket.user_id.as_deref(),
+        client_id: ticket.cid.as_deref(),
+        head_only: call.parts.method == Method::HEAD,
+        terms: Terms {
+            not_after: Some(ticket.exp),
+            link: Some((&ticket.lnk, ticket.exp)),
+            bound_to,
+            save_as: ticket.r#fn.as_deref(),
+            rate: ticket.rate,
+            ..Terms::default()
+        },
+    };
+    let minted = api.mint(&call, wanted, edge, now)?;
+    Ok(redirection(&minted, edge, ticket.r#fn.as_deref().unwrap_or(ticket.file_id.name())))
+}
+
+/// Counts a visit where it counts; gives how many came before it within the redemption.
+async fn visit(api: &Api, call: &Call, ticket: &Ticket<'_>, now: SystemTime) -> Result<u32, ApiError> {
+    let Some(downloads_max) = ticket.max else {
+        let is_revoked = api.state.is_revoked(&ticket.lnk).await;
+        return if is_revoked { Err(ApiError::LinkRevoked) } else { Ok(0) };
+    };
+    let keep_until = ticket.exp.to_system_time();
+    let visit = Visit {
+        link: &ticket.lnk,
+        who: call.subscriber(),
+        downloads_max,
+        now,
+        open_until: keep_until.min(now + api.links.token_ttl),
+        keep_until,
+    };
+    match api.state.redeem(visit).await? {
+        Redeemed::Opened => Ok(0),
+        Redeemed::Joined { visits } => Ok(visits),
+        Redeemed::Exhausted => Err(ApiError::LinkExhausted),
+        Redeemed::Revoked => Err(ApiError::LinkRevoked),
+    }
+}
+
+/// `DELETE /api/links/{id}`
+pub(crate) async fn revoke(State(api): State<Arc<Api>>, request: Request) -> Result<StatusCode, ApiError> {
+    let call = Call::without_body(request)?;
+    let principal = api.authenticator.authenticate(&call).await?.principal;
+    let id = path_behind(&call, "/api/links/");
+    match api.state.revoke_link(id, principal.client_id(), SystemTime::now()).await? {
+        Revocation::Revoked => Ok(StatusCode::NO_CONTENT),
+        Revocation::NotYours => Err(ApiError::NoSuchLink),
+    }
+}

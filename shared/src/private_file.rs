@@ -1,0 +1,128 @@
+//! Files that hold secrets: read only where nobody else can, written whole or not at all, noticed when they change.
+
+use std::fs::{self, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use zeroize::Zeroizing;
+
+/// Larger files are none of ours.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// Why a private file is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivateFileError {
+    #[error("does not exist")]
+    Missing,
+    #[error("can be read by others (mode {mode:04o}); run: chmod 600 {path}")]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("is not UTF-8 text of at most 16 MiB")]
+    Text,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Reads a file that only its owner can.
+///
+/// # Errors
+/// It is missing, exposed, no text, or cannot be read.
+pub fn read(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> {
+    let opened = fs::File::open(path);
+    let file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(PrivateFileError::Missing),
+        other => other?,
+    };
+    let mode = file.metadata()?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(PrivateFileError::Exposed { path: path.to_owned(), mode });
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(PrivateFileError::Text);
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| PrivateFileError::Text)?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// Writes a file that appears whole or not at all, readable by its owner only; an existing one is left alone.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] where there is one; the folder cannot be written.
+pub fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    written(path, text)?.persist_noclobber(path).map(drop).map_err(|error| error.error)
+}
+
+/// Replaces a file, as [`write_new`] makes one.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    written(path, text)?.persist(path).map_err(|error| error.error)?;
+    // The rename itself survives a loss of power only with its folder.
+    fs::File::open(folder_of(path))?.sync_all()
+}
+
+fn written(path: &Path, text: &str) -> io::Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::NamedTempFile::new_in(folder_of(path))?;
+    file.as_file().set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(text.as_bytes())?;
+    if !text.ends_with('\n') {
+        file.write_all(b"\n")?;
+    }
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What changes when a file is written or replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp(Option<(u64, u64, SystemTime, u64, u32)>);
+
+impl Stamp {
+    pub fn of(path: &Path) -> Self {
+        Self(fs::metadata(path).ok().map(|meta| {
+            let modified = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            (meta.dev(), meta.ino(), modified, meta.len(), meta.mode())
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_private_and_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        assert!(matches!(read(&path), Err(PrivateFileError::Missing)));
+        write_new(&path, "one").unwrap();
+        assert_eq!(write_new(&path, "two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read(&path).unwrap().as_str(), "one\n");
+        let before = Stamp::of(&path);
+        replace(&path, "three\n").unwrap();
+        assert_ne!(Stamp::of(&path), before);
+        assert_eq!(read(&path).unwrap().as_str(), "three\n");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn exposed_and_foreign_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        write_new(&path, "x").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        let message = read(&path).unwrap_err().to_string();
+        assert!(message.contains("0640") && message.contains("chmod 600"), "{message}");
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        fs::write(&path, b"\xff").unwrap();
+        assert!(matches!(read(&path), Err(PrivateFileError::Text)));
+    }
+}

@@ -11,7 +11,7 @@ use sluice_shared::app_jwt::AppJwtError;
 use sluice_shared::file_id::FileIdError;
 use sluice_shared::problem::{self, Problem};
 use sluice_shared::query::QueryError;
-use sluice_shared::signed_request::SignatureError;
+use sluice_shared::signed_request::{ShownString, SignatureError};
 use sluice_shared::token::SealError;
 use sluice_shared::token::sealed::SealedError;
 
@@ -62,8 +62,8 @@ pub(crate) enum ApiError {
     KeyDisabled(String),
     #[error("Access key {0} has already expired.")]
     KeyExpired(String),
-    #[error("{0}")]
-    Signature(SignatureError),
+    #[error("Invalid Signature,StringToSign: {}", .0.as_str())]
+    Signature(ShownString),
     #[error("Auth-Timestamp is invalid.")]
     Timestamp,
     #[error("Specified nonce was used already.")]
@@ -140,7 +140,10 @@ impl From<StateError> for ApiError {
 
 impl From<SignatureError> for ApiError {
     fn from(error: SignatureError) -> Self {
-        Self::Signature(error)
+        match error {
+            SignatureError::Query(error) => Self::Query(error),
+            SignatureError::Mismatch(shown) => Self::Signature(shown),
+        }
     }
 }
 
@@ -163,8 +166,7 @@ impl ApiError {
             | Self::Link
             | Self::Token
             | Self::TimedBad => StatusCode::BAD_REQUEST,
-            Self::Signature(error) if !error.is_about_the_proof() => StatusCode::BAD_REQUEST,
-            Self::Sealed(error) if !error.is_about_the_proof() => StatusCode::BAD_REQUEST,
+            Self::Sealed(error) if *error != SealedError::Signature => StatusCode::BAD_REQUEST,
             Self::Signature(_)
             | Self::Sealed(_)
             | Self::CredentialMissing(_)

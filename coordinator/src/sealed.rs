@@ -69,7 +69,7 @@ pub(crate) async fn request_download(
     };
     let minted = api.mint(&call, wanted, edges[0], now)?;
     let links = serde_json::to_vec(&Links::new(&minted, &edges)).expect("texts serialize");
-    let data = sealed.calls.seal(&links);
+    let data = sealed.calls.seal(&links, now);
     Ok(sent_to(Json(SealedAnswer { data }).into_response(), edges[0]))
 }
 
@@ -108,7 +108,7 @@ pub(crate) async fn security_info(
     Call::without_body(request)?;
     let sealed = api.sealed.as_ref().ok_or(ApiError::UnknownPath)?;
     let info = SecurityInfo {
-        encryption_key_fingerprint: sealed.calls.fingerprint().to_owned(),
+        encryption_key_fingerprint: sealed.calls.fingerprint(),
         signature_format: "HMAC-SHA256(data + timestamp, API_SECRET_KEY)",
         timestamp_format: "milliseconds since epoch",
         max_age: u64::try_from(sealed.max_age.as_millis()).unwrap_or(u64::MAX),

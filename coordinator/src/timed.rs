@@ -24,7 +24,7 @@ pub(crate) async fn redirect(State(api): State<Arc<Api>>, request: Request) -> R
     let now = SystemTime::now();
     let opened = timed.signer.open(path_behind(&call, "/api/get_file/"), now, timed.max_age);
     let payload = opened.map_err(|error| match error {
-        TimedError::Bad => ApiError::TimedBad,
+        TimedError::Bad(_) => ApiError::TimedBad,
         TimedError::Expired => ApiError::TimedExpired,
     })?;
     let file_id = file_of(timed, payload.file_id.as_deref())?;

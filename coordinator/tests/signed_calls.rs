@@ -13,6 +13,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use md5::{Digest, Md5};
 use sha2::Sha256;
+use sluice_shared::token::sealed::SealedCalls;
 use support::{Answer, Coordinator, Edge, Setting, token_of};
 
 const CLIENTS: &str = r#"
@@ -243,7 +244,7 @@ fn apps_call_with_their_jwt() {
         (vec![("AppKey", "app")], 401, "Authorization header is required."),
         (vec![("Authorization", &good)], 401, "AppKey header is required."),
         (vec![("AppKey", "AK1"), ("Authorization", &good)], 401, "App key AK1 not exists."),
-        (vec![("AppKey", "app"), ("Authorization", "x")], 401, "no JWT"),
+        (vec![("AppKey", "app"), ("Authorization", "x")], 401, "not a JWT"),
         // Who brings one scheme's headers is judged by that one alone.
         (vec![("AppKey", "app"), ("Authorization", &good), ("Auth-Nonce", "n")], 400, "Auth-Access-Key"),
     ];
@@ -262,8 +263,8 @@ fn apps_call_with_their_jwt() {
 fn sealed_calls_are_answered_sealed_and_once() {
     let edge = Edge::start("edge-1");
     let coordinator = start(&edge);
-    let fernet = fernet::Fernet::new(KEY).unwrap();
-    let data = fernet.encrypt(b"{\"file_id\":\"abc123\",\"user_id\":\"u456\"}");
+    let calls = SealedCalls::new(KEY, "api-secret").unwrap();
+    let data = calls.seal(b"{\"file_id\":\"abc123\",\"user_id\":\"u456\"}", SystemTime::now());
     let millis = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().to_string();
     let body = |data: &str, timestamp: &str| {
         let mac = Hmac::<Sha256>::new_from_slice(b"api-secret").unwrap();
@@ -275,8 +276,13 @@ fn sealed_calls_are_answered_sealed_and_once() {
     let good = body(&data, &millis());
     let answer = call(&good);
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let links = fernet.decrypt(answer.json()["data"].as_str().unwrap()).unwrap();
-    let links: serde_json::Value = serde_json::from_slice(&links).unwrap();
+    let sealed = answer.json()["data"].as_str().unwrap().to_owned();
+    // The answer is Fernet text too; a signature of our own opens it.
+    let (now, timestamp) = (SystemTime::now(), millis());
+    let signed: serde_json::Value = serde_json::from_str(&body(&sealed, &timestamp)).unwrap();
+    let signature = signed["signature"].as_str().unwrap();
+    let opened = calls.verify(&sealed, &timestamp, signature, now, Duration::from_secs(60)).unwrap();
+    let links: serde_json::Value = serde_json::from_slice(&opened.plaintext).unwrap();
     let claims = coordinator.claims(&token_of(links["download_url"].as_str().unwrap()));
     assert_eq!((claims.file_id.as_str(), claims.user_id.as_deref()), ("abc123", Some("u456")));
     let table = [

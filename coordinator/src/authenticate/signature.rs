@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use sluice_shared::signed_request::{Form, SignedRequest};
+use sluice_shared::signed_request::{self, Body};
 
 use super::{Judgement, KnownClients, Principal, Proven, Scheme, admit};
 use crate::call::Call;
@@ -113,18 +113,18 @@ impl Signature {
 
 /// Verifies a call's signature; gives the body in the form that it covers.
 fn verify(call: &Call, credentials: &Credentials<'_>, client: &Client) -> Result<Bytes, ApiError> {
-    let request = SignedRequest {
+    let uri = &call.parts.uri;
+    let signed = signed_request::Parts {
         method: call.parts.method.as_str(),
-        path: call.parts.uri.path(),
-        query: call.parts.uri.query(),
+        path_and_query: uri.path_and_query().map_or(uri.path(), |target| target.as_str()),
         content_md5: call.header(CONTENT_MD5)?,
         access_key: credentials.access_key,
         nonce: credentials.nonce,
         timestamp: credentials.timestamp,
-        body: &call.body,
     };
-    match request.verify(client.secret.reveal().as_bytes(), credentials.signature)? {
-        Form::AsSent => Ok(call.body.clone()),
-        Form::Canonical(text) => Ok(text.into()),
+    let secret = client.secret.reveal().as_bytes();
+    match signed_request::verify(&signed, &call.body, secret, credentials.signature)? {
+        Body::AsSent => Ok(call.body.clone()),
+        Body::Canonical(text) => Ok(text.into()),
     }
 }

@@ -119,9 +119,12 @@ impl Lab {
         let run = |server: &Server, seconds| {
             self.wrk.run(server, load.links, load.connections, seconds, load.order)
         };
-        run(server, (self.seconds / 5).max(1))?;
+        let warm_up = (self.seconds / 5).max(1);
+        load.links.renew(warm_up)?;
+        run(server, warm_up)?;
         let mut tries = 0;
         let (seen, used) = loop {
+            load.links.renew(self.seconds)?;
             let meter = Meter::start(server)?;
             let seen = run(server, self.seconds)?;
             let used = meter.stop(server, seen.cpu_seconds)?;

@@ -17,6 +17,7 @@ mod python;
 mod report;
 mod scenario;
 mod server;
+mod signed;
 mod tables;
 mod wrk;
 

@@ -11,11 +11,16 @@ use std::{io, thread};
 
 use anyhow::{Context, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use sluice_loadtest::client::{self, Answer};
+use sluice_loadtest::client::{self, Answer, Request};
 use sluice_loadtest::ports::Port;
 use sluice_loadtest::{Content, wait_until};
 
 use crate::machine::{self, Holdings};
+use crate::signed::Signer;
+
+/// Requests that are signed for each second of a run, more than any coordinator answers. Who answers more gets some
+/// twice.
+const SIGNED_PER_SECOND: u64 = 100_000;
 
 /// The servers, in the order of reports: those of files, then those of links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +99,23 @@ pub(crate) struct Links {
     pub(crate) path: PathBuf,
     /// The smallest of the files.
     pub(crate) least_bytes: u64,
+    /// Whole requests instead, each used once: written anew for every run.
+    pub(crate) signed: Option<Signed>,
+}
+
+pub(crate) struct Signed {
+    pub(crate) signer: Signer,
+    pub(crate) bytes: usize,
+}
+
+impl Links {
+    /// Before a run of so many seconds: what was signed for another one was used up, or is.
+    pub(crate) fn renew(&self, seconds: u64) -> io::Result<()> {
+        match &self.signed {
+            Some(signed) => signed.signer.write(&self.path, seconds * SIGNED_PER_SECOND).map(drop),
+            None => Ok(()),
+        }
+    }
 }
 
 pub(crate) struct Server {
@@ -101,6 +123,8 @@ pub(crate) struct Server {
     child: Child,
     port: Port,
     sign: Sign,
+    /// Whether whoever asks has to sign.
+    asks_signed: bool,
     folder: PathBuf,
 }
 
@@ -121,7 +145,23 @@ impl Server {
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot run {}", command.join(" ")))?;
-        Ok(Self { kind, child, port, sign, folder: folder.to_owned() })
+        Ok(Self { kind, child, port, sign, asks_signed: false, folder: folder.to_owned() })
+    }
+
+    /// Has it asked with signatures.
+    pub(crate) fn asked_signed(mut self) -> Self {
+        self.asks_signed = true;
+        self
+    }
+
+    /// Asks for the first link of a file.
+    pub(crate) fn ask(&self, file: &str) -> anyhow::Result<Answer> {
+        let request = Request::new("GET", &(self.url() + &self.target(file, 0)?));
+        if !self.asks_signed {
+            return request.send();
+        }
+        let fields = self.signer(file)?.fields();
+        fields.iter().fold(request, |request, (name, value)| request.field(name, value)).send()
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -155,7 +195,21 @@ impl Server {
             writeln!(text, "{}", self.target(file, number)?)?;
         }
         fs::write(&path, text)?;
-        Ok(Links { path, least_bytes })
+        Ok(Links { path, least_bytes, signed: None })
+    }
+
+    /// The first link of a file, for all requests; signed anew for each, where that is asked.
+    pub(crate) fn first_link(&self, file: &str) -> anyhow::Result<Links> {
+        if !self.asks_signed {
+            return self.links("first", std::iter::once(file), 1, 0);
+        }
+        let (path, signer) = (self.folder.join("signed"), self.signer(file)?);
+        let bytes = signer.write(&path, 1)?;
+        Ok(Links { path, least_bytes: 0, signed: Some(Signed { signer, bytes }) })
+    }
+
+    fn signer(&self, file: &str) -> anyhow::Result<Signer> {
+        Ok(Signer { host: self.port.address(), target: self.target(file, 0)? })
     }
 
     /// # Errors
@@ -181,10 +235,9 @@ impl Server {
 
     /// Waits for this status on the first link of a file.
     pub(crate) fn wait_until_it_answers(&mut self, file: &str, status: u16) -> anyhow::Result<()> {
-        let url = self.url() + &self.target(file, 0)?;
         let waited = wait_until(&format!("{} answers {status} for {file}", self.name()), || {
             self.ensure_it_runs()?;
-            Ok(client::get_here(&url).is_ok_and(|answer| answer.status() == status))
+            Ok(self.ask(file).is_ok_and(|answer| answer.status() == status))
         });
         waited.with_context(|| format!("{} said:\n{}", self.name(), self.log()))
     }

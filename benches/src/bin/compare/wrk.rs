@@ -8,13 +8,22 @@ use anyhow::{Context, bail, ensure};
 
 use crate::server::{Links, Server};
 
-/// Takes the file of targets, and a seed: above 0 they are asked at random, at 0 in turn, below only the first one, which
+/// Takes the file of targets, a seed, and 0; or a file of whole requests, anything, and the length of each: they are sent
+/// as they are, in turn, from the first again after the last. The seed of targets: above 0 they are asked at random, at 0 in turn, below only the first one, which
 /// costs wrk no script a request. Prints the processor time that wrk had
 /// used when it began to ask, and at the end what it counted, as lines of numbers; `status` counts answers above 399.
 const SCRIPT: &str = r#"
 local requests, seed, at = {}, 0, 0
+local file, bytes
 
 function init(args)
+    bytes = tonumber(args[3])
+    if bytes > 0 then
+        file = io.open(args[1], "rb")
+        file:setvbuf("full", 1048576)
+        io.write(string.format("began %.6f\n", os.clock()))
+        return
+    end
     for target in io.lines(args[1]) do
         requests[#requests + 1] = wrk.format("GET", target)
     end
@@ -28,6 +37,14 @@ function init(args)
 end
 
 function request()
+    if file then
+        local whole = file:read(bytes)
+        if not whole then
+            file:seek("set")
+            whole = file:read(bytes)
+        end
+        return whole
+    end
     if seed > 0 then
         return requests[math.random(#requests)]
     end
@@ -97,7 +114,8 @@ impl Wrk {
             .arg(server.url())
             .arg("--")
             .arg(&links.path)
-            .arg(seed.to_string());
+            .arg(seed.to_string())
+            .arg(links.signed.as_ref().map_or(0, |signed| signed.bytes).to_string());
         let output = command.output().context("cannot run wrk")?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {

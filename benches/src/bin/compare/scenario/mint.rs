@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use sluice_loadtest::client::{self, Answer};
 use sluice_loadtest::{Content, SoloEdge};
 
+use crate::coordinator::Scheme;
 use crate::lab::{Lab, Load};
 use crate::report::{Bound, Goal, Measures, Rows};
 use crate::scenario::Scenario;
@@ -36,6 +37,7 @@ pub(super) const GOALS: &[Goal] = &[
         measure: OF_BARE,
         bound: Bound::AtLeast(0.75),
     },
+    Goal { what: "share of bare hyper's rate", case: SIGNED, measure: OF_BARE, bound: Bound::AtLeast(0.5) },
     Goal { what: "rate ÷ Python's", case: REDIRECT, measure: OF_PYTHON, bound: Bound::AtLeast(20.0) },
     Goal { what: "rate ÷ Python's", case: JSON, measure: OF_PYTHON, bound: Bound::AtLeast(20.0) },
 ];
@@ -45,6 +47,7 @@ const OF_PYTHON: &str = "times_python";
 const OF_PYTHON_TUNED: &str = "times_python_tuned";
 
 const REDIRECT: &str = "redirect";
+const SIGNED: &str = "signed";
 const JSON: &str = "json";
 
 const CONNECTIONS: u32 = 64;
@@ -55,20 +58,30 @@ const BYTES_APART_MAX: f64 = 0.01;
 /// How a coordinator is asked, and who is asked beside it.
 struct Case {
     name: &'static str,
+    scheme: Scheme,
     ask: fn(&str, u64) -> anyhow::Result<String>,
     status: u16,
     others: &'static [Kind],
 }
 
-const CASES: [Case; 2] = [
+const CASES: [Case; 3] = [
     Case {
         name: REDIRECT,
+        scheme: Scheme::Open,
         ask: coordinator::redirect,
         status: 302,
         others: &[Kind::BareHyper, Kind::Python, Kind::PythonTuned],
     },
     Case {
+        name: SIGNED,
+        scheme: Scheme::Signature,
+        ask: coordinator::redirect,
+        status: 302,
+        others: &[Kind::BareHyper],
+    },
+    Case {
         name: JSON,
+        scheme: Scheme::Open,
         ask: coordinator::request_download,
         status: 200,
         others: &[Kind::Python, Kind::PythonTuned],
@@ -98,20 +111,25 @@ pub(super) fn run(lab: &Lab, rows: &mut Rows) -> anyhow::Result<()> {
 }
 
 fn contestants(lab: &Lab, case: &Case, edge: &SoloEdge) -> anyhow::Result<Vec<Contestant>> {
-    let mut server = coordinator::start(&lab.server_folder()?, &lab.coordinator, edge, Box::new(case.ask))?;
+    let own = lab.server_folder()?;
+    let server = coordinator::start(&own, &lab.coordinator, case.scheme, edge, Box::new(case.ask))?;
+    let is_signed = case.scheme == Scheme::Signature;
+    let mut server = if is_signed { server.asked_signed() } else { server };
     server.wait_until_it_answers(FILE.name, case.status)?;
     let answer = redeem(&server)?;
     let mut servers = vec![server];
     for kind in case.others {
         let own = lab.server_folder()?;
         servers.push(match kind {
+            // It checks no signature, but is asked the same.
+            Kind::BareHyper if is_signed => bare(&own, &answer)?.asked_signed(),
             Kind::BareHyper => bare(&own, &answer)?,
             _ => reference(&own, *kind, edge)?,
         });
     }
     let contestant = |server: Server| {
         // One is enough: no server here keeps anything of a call, and wrk needs all of its core beside bare hyper.
-        let links = server.links("links", std::iter::once(FILE.name), 1, 0)?;
+        let links = server.first_link(FILE.name)?;
         Ok(Contestant { server, links })
     };
     servers.into_iter().map(contestant).collect()
@@ -133,7 +151,7 @@ fn reference(own: &Path, kind: Kind, edge: &SoloEdge) -> anyhow::Result<Server> 
 /// Its links have to open the file at the edge: a server that mints something else would be measured at that. Gives its
 /// answer.
 fn redeem(server: &Server) -> anyhow::Result<Answer> {
-    let answer = client::get_here(&(server.url() + &server.target(FILE.name, 0)?))?;
+    let answer = server.ask(FILE.name)?;
     let link = match answer.status() {
         302 => answer.field("location")?.to_owned(),
         _ => answer.json()?["download_url"].as_str().unwrap_or_default().to_owned(),

@@ -199,6 +199,8 @@ fn compare(measured: &mut [(Kind, Measures)]) -> anyhow::Result<()> {
     let compared = ours
         .clone()
         .with(OF_BARE, ratio(Kind::BareHyper))
+        // What the share would be, upside down, where wrk or others kept bare hyper waiting.
+        .with("cpu_times_bare_hyper", ours.ratio(&bare, "cpu_seconds_per_100k_requests"))
         .with(OF_PYTHON, ratio(Kind::Python))
         .with(OF_PYTHON_TUNED, ratio(Kind::PythonTuned));
     for (_, measured) in measured.iter_mut().filter(|(kind, _)| *kind == Kind::Coordinator) {

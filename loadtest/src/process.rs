@@ -19,19 +19,28 @@ pub struct Process {
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,
-    user: Option<u32>,
+    run_as: RunAs,
     child: Option<Child>,
+}
+
+/// What a program runs as, where that is not the caller itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunAs {
+    /// This user and group, which takes root's rights; its files must be theirs to read.
+    pub user: Option<u32>,
+    /// With no more descriptors than these.
+    pub descriptors_max: Option<u64>,
 }
 
 impl Process {
     /// A program that is not started yet. Its output goes to `log`, every start's after the one before.
     pub fn new(name: &str, binary: PathBuf, config: PathBuf, log: PathBuf) -> Self {
-        Self { name: name.to_owned(), binary, config, log, user: None, child: None }
+        Self { name: name.to_owned(), binary, config, log, run_as: RunAs::default(), child: None }
     }
 
-    /// Has it run as this user and group, which takes root's rights; its files must be theirs to read.
-    pub fn as_user(mut self, id: u32) -> Self {
-        self.user = Some(id);
+    /// Has it run as something else than the caller.
+    pub fn run_as(mut self, run_as: RunAs) -> Self {
+        self.run_as = run_as;
         self
     }
 
@@ -48,11 +57,11 @@ impl Process {
             .append(true)
             .open(&self.log)
             .with_context(|| format!("cannot open {}", self.log.display()))?;
-        let mut command = Command::new(&self.binary);
+        let mut command = self.command();
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SLUICE_")) {
             command.env_remove(name);
         }
-        if let Some(id) = self.user {
+        if let Some(id) = self.run_as.user {
             command.uid(id).gid(id);
         }
         let child = command
@@ -65,6 +74,14 @@ impl Process {
             .with_context(|| format!("cannot run {}", self.binary.display()))?;
         self.child = Some(child);
         Ok(())
+    }
+
+    /// The program, by way of `prlimit`, which becomes it, where it is to have fewer descriptors.
+    fn command(&self) -> Command {
+        let Some(most) = self.run_as.descriptors_max else { return Command::new(&self.binary) };
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={most}:{most}")).arg(&self.binary);
+        command
     }
 
     pub fn name(&self) -> &str {

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::client::{Answer, Connection, Request, get_here};
 use crate::cluster::Member;
-use crate::process::{self, Process};
+use crate::process::{self, Process, RunAs};
 use crate::settings::{self, Addresses, Settings};
 
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
@@ -38,15 +38,15 @@ impl SoloEdge {
     /// # Errors
     /// It is not built, will not start or gets not ready; the message holds the end of its log.
     pub fn start(root: &Path, change: impl FnOnce(Settings) -> Settings) -> anyhow::Result<Self> {
-        Self::start_as(None, root, change)
+        Self::start_as(RunAs::default(), root, change)
     }
 
-    /// As [`SoloEdge::start`]; with a user, the edge runs as that one, who must be able to reach its program.
+    /// As [`SoloEdge::start`], and as something else than the caller. A user must be able to reach the edge's program.
     ///
     /// # Errors
     /// As [`SoloEdge::start`]; to run it as another user takes root's rights.
     pub fn start_as(
-        user: Option<u32>,
+        run_as: RunAs,
         root: &Path,
         change: impl FnOnce(Settings) -> Settings,
     ) -> anyhow::Result<Self> {
@@ -58,13 +58,12 @@ impl SoloEdge {
         let root = Settings::default().toml(&format!("root = {root:?}"));
         Settings::together([root, change(Settings::default())]).write(config, &path("edge-1.toml"))?;
         let binary = process::binary("sluice-edge")?;
-        let mut process = Process::new("edge-1", binary, path("edge-1.toml"), path("edge-1.log"));
-        if let Some(id) = user {
+        let process = Process::new("edge-1", binary, path("edge-1.toml"), path("edge-1.log")).run_as(run_as);
+        if let Some(id) = run_as.user {
             // An edge takes keys only from a file that is its own user's, and no one else's to read.
             for own in [folder.path().to_owned(), path(settings::KEYS)] {
                 chown(own, Some(id), Some(id)).context("cannot give the keys to the edge's user")?;
             }
-            process = process.as_user(id);
         }
         let mut edge = Self { member: Member::new(process, own), keys, folder };
         edge.member.process().start()?;

@@ -6,12 +6,14 @@ mod support;
 
 use std::fs::File;
 use std::io::Read as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use sluice_loadtest::client::Connection;
 use sluice_loadtest::faulty_store::Manner;
-use sluice_loadtest::{Content, wait_until};
+use sluice_loadtest::process::RunAs;
+use sluice_loadtest::{Content, SoloEdge, wait_until};
 use support::{MIB, Rig};
 
 /// Reads an answer's body to its end, compares it with what it should be, and keeps none of it.
@@ -123,4 +125,46 @@ fn more_cold_downloads_than_the_cache_has_room_for_all_arrive() {
     });
     let (held, most) = (rig.edge.load_of("cache_bytes").unwrap(), 32 * MIB);
     assert!(held <= most, "{held} bytes are cached");
+}
+
+/// An edge that has no descriptors left for another large file lets go of the one that is longest unused, and of no more.
+#[test]
+fn more_large_files_than_may_be_open_all_arrive_and_the_latest_stay_cached() {
+    const FILES: usize = 1500;
+    const LATEST: usize = 100;
+    const THREADS: usize = 16;
+    const SIZE: u64 = 100_000;
+    let root = tempfile::tempdir().unwrap();
+    for file in 0..FILES {
+        File::create(root.path().join(file.to_string())).unwrap().set_len(SIZE).unwrap();
+    }
+    // 100 for connections, and 356 large files with two each.
+    let run_as = RunAs { descriptors_max: Some(1324), ..RunAs::default() };
+    let edge = SoloEdge::start_as(run_as, root.path(), |settings| {
+        settings
+            .threads(2)
+            .cache("256MiB")
+            .toml("limits.connections = 100\nlimits.connections_per_address = 100")
+    })
+    .unwrap();
+    let fetch = |file: usize| {
+        let answer = edge.get(&file.to_string()).unwrap();
+        assert_eq!((answer.status(), answer.body.len() as u64), (200, SIZE), "{file}: {}", answer.text());
+    };
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some(file) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|file| *file < FILES)
+                {
+                    fetch(file);
+                }
+            });
+        }
+    });
+    let fills = || edge.metric("sluice_edge_cache_fills_total").unwrap();
+    let before = fills();
+    (FILES - LATEST..FILES).for_each(fetch);
+    let filled = fills() - before;
+    assert!(filled < 1.0, "{filled} of those that were fetched last were let go of");
 }

@@ -97,7 +97,8 @@ pub(super) struct Origin {
 
 impl Object {
     fn new(origin: Origin, content: Content) -> Arc<Self> {
-        Arc::new(Self { origin, content, superseded: AtomicBool::new(false), used: AtomicBool::new(false) })
+        // Used from the start: somebody waits for it, and must not find it passed over before the transfer begins.
+        Arc::new(Self { origin, content, superseded: AtomicBool::new(false), used: AtomicBool::new(true) })
     }
 
     pub(super) fn whole(origin: Origin, body: Body) -> Arc<Self> {
@@ -175,7 +176,7 @@ impl Object {
         }
     }
 
-    /// Notes that a transfer of a large file begins.
+    /// Notes that a large file is in use.
     pub(crate) fn mark_used(&self) {
         // Written only once between two looks, so that what is hot is shared unchanged between cores.
         if !self.used.load(Ordering::Relaxed) {

@@ -93,7 +93,7 @@ pub(super) async fn run_check(
         }
         let on_evicted = on_evicted(files, file);
         if version.size > WHOLE_BYTES_MAX {
-            let permit = files.permit_to_open().ok_or(ResolveError::Storage(libc::EMFILE))?;
+            let permit = files.permit_to_open().await.ok_or(ResolveError::Storage(libc::EMFILE))?;
             return Ok(files.cache.insert_windowed(version, file.fingerprint, opened, permit, on_evicted)?);
         }
         if let Some(loaded) = files.cache.load_whole(&opened, &version, patience, slot).await? {

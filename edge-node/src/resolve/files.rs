@@ -13,6 +13,11 @@ use crate::cache::{Cache, Object};
 use crate::config::EtagScheme;
 use crate::store::{Purpose, Store};
 
+/// So many large files are let go of at most to open another one: a client that still takes one keeps it open.
+const LET_GO_MAX: usize = 16;
+/// Workers take this long at most, as a rule, to drop what they are told to.
+const LET_GO_WITHIN: Duration = Duration::from_millis(20);
+
 /// What decides how long a version is believed, and how many are kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FilesConfig {
@@ -149,16 +154,23 @@ impl Files {
         }
     }
 
-    /// Leave to keep another large file open, letting go of the oldest that have not been used since they came or
-    /// were last passed over. `None` where all are in use.
-    pub(super) fn permit_to_open(&self) -> Option<OwnedSemaphorePermit> {
-        loop {
-            if let Ok(permit) = Arc::clone(&self.open).try_acquire_owned() {
-                return Some(permit);
-            }
-            let (file, object) = self.oldest_unused()?;
-            self.evict(&file, &object);
+    /// Leave to keep another large file open, letting go of those that have not been used since they came or were last
+    /// passed over: of one at a time, for its descriptors come free only once every worker has dropped its entry.
+    /// `None` where those that may be open are all in use.
+    pub(super) async fn permit_to_open(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.open).try_acquire_owned() {
+            return Some(permit);
         }
+        let mut coming = std::pin::pin!(Arc::clone(&self.open).acquire_owned());
+        for _ in 0..LET_GO_MAX {
+            if let Some((file, object)) = self.oldest_unused() {
+                self.evict(&file, &object);
+            }
+            if let Ok(permit) = tokio::time::timeout(LET_GO_WITHIN, coming.as_mut()).await {
+                return permit.ok();
+            }
+        }
+        None
     }
 
     fn oldest_unused(&self) -> Option<(Arc<File>, Arc<Object>)> {

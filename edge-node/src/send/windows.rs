@@ -72,6 +72,8 @@ impl Sender<'_> {
         let mut ahead = ReadAhead::new(object, &range, source);
         while transfer.offset < range.end {
             let window = object.window_at(transfer.offset);
+            // Again and again: a file that a slow client takes is in use all the time.
+            object.mark_used();
             ahead.ask(window);
             let (pin, was_there) = transfer.window().await?;
             if was_there && !ahead.take_fetched(window) {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use sluice_loadtest::SoloEdge;
 use sluice_loadtest::client::{self, Answer};
 use sluice_loadtest::process::Process;
+use sluice_loadtest::process::RunAs;
 use sluice_loadtest::settings::Settings;
 
 pub(crate) struct Edge {
@@ -18,7 +19,8 @@ pub(crate) struct Edge {
 impl Edge {
     /// Starts it over `root` as `user`; it is ready when this returns. Its log is copied to `log` at the end.
     pub(crate) fn start(log: PathBuf, root: &Path, settings: &Settings, user: u32) -> anyhow::Result<Self> {
-        let edge = SoloEdge::start_as(Some(user), root, |_| settings.clone())?;
+        let edge =
+            SoloEdge::start_as(RunAs { user: Some(user), ..RunAs::default() }, root, |_| settings.clone())?;
         Ok(Self { edge, log })
     }
 

@@ -36,7 +36,8 @@ const COUNTS: [usize; 3] = [16, 128, 512];
 
 /// Of a file that hangs: nobody ever gets any of it.
 const STUCK_BYTES: u64 = 64 << 20;
-const COLD_FILES: usize = 10_000;
+/// The store keeps each file that was ever asked for open, which leaves no room for more.
+const COLD_FILES: usize = 7_000;
 const COLD_BYTES: u64 = 256 << 10;
 const COLD_CONNECTIONS: usize = 64;
 
@@ -110,10 +111,11 @@ impl Site {
         numbers.map(|number| server.target(&format!("{MOUNT}/cold/{number}"), number as u64)).collect()
     }
 
-    /// Starts so many downloads, each of another file by another user, that hang from then on. The folder is to be a
-    /// new one: what was read once may be cached.
-    fn hang(&self, server: &Server, call: Call, count: usize, folder: &str) -> anyhow::Result<Hanging<'_>> {
-        make_holes(&self.source.path().join(folder), count, STUCK_BYTES)?;
+    /// Starts so many downloads, each of another file by another user, that hang from then on. Once for each call and
+    /// count: what was read before may be cached.
+    fn hang(&self, server: &Server, call: Call, count: usize) -> anyhow::Result<Hanging<'_>> {
+        let folder = format!("{count}-{}", call.name());
+        make_holes(&self.source.path().join(&folder), count, STUCK_BYTES)?;
         let which = format!("{folder}/");
         match call {
             Call::Read => self.store.hold_reads(which.as_str()),
@@ -167,10 +169,9 @@ impl Drop for Hanging<'_> {
 }
 
 pub(super) fn run(lab: &Lab, rows: &mut Rows) -> anyhow::Result<()> {
-    let site = Site::make(lab)?;
-    let mut folders = (0..).map(|number| format!("stuck-{number}"));
     for (round, turn) in lab.turns(SERVERS.len()) {
         let kind = SERVERS[turn];
+        let site = Site::make(lab)?;
         let mut server = lab.start(kind, site.root.path())?;
         let links = site.hot_files.links(&server)?;
         let load = hot::load(&links);
@@ -187,8 +188,7 @@ pub(super) fn run(lab: &Lab, rows: &mut Rows) -> anyhow::Result<()> {
             }
             lab.say(&case, round, kind.name())?;
             let cold_targets = site.cold_targets(&server, 1)?;
-            let folder = folders.next().expect("numbers do not end");
-            let hanging = site.hang(&server, call, count, &folder)?;
+            let hanging = site.hang(&server, call, count)?;
             let beside = lab.measure_as_it_is(&mut server, &load)?;
             let share = beside.ratio(&alone, "requests_per_second");
             let p99_times = beside.ratio(&alone, "p99_ms");

@@ -10,6 +10,7 @@ mod api;
 mod audit;
 mod authenticate;
 mod call;
+mod call_log;
 mod clients;
 pub mod config;
 mod download;

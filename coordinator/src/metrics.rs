@@ -19,6 +19,7 @@ const EDGES: &str = "sluice_edges";
 const RING_SHARE: &str = "sluice_ring_share";
 const RING_BUILD_DURATION: &str = "sluice_ring_build_duration_seconds";
 const STATE_UP: &str = "sluice_state_up";
+const LOG_LINES_LOST: &str = "sluice_coordinator_log_lines_lost_total";
 const PROBES: &str = "sluice_probes_total";
 const PROBE_DURATION: &str = "sluice_probe_duration_seconds";
 
@@ -44,6 +45,11 @@ pub(crate) fn describe() {
         "From a change of the live edges to the new ring in use."
     );
     describe_gauge!(STATE_UP, "1 while counts, links and nonces can be asked for, else 0.");
+    describe_counter!(
+        LOG_LINES_LOST,
+        Unit::Count,
+        "Lines about calls that nobody could write to standard error."
+    );
     describe_counter!(PROBES, Unit::Count, "Probes of edges by what they came to.");
     describe_histogram!(PROBE_DURATION, Unit::Seconds, "How long probes of edges took.");
 }
@@ -181,6 +187,10 @@ pub(crate) fn picks(edge: &EdgeId) -> Counter {
 
 pub(crate) fn tokens_minted() -> Counter {
     counter!(TOKENS_MINTED)
+}
+
+pub(crate) fn log_lines_lost() -> Counter {
+    counter!(LOG_LINES_LOST)
 }
 
 /// Sets the gauges that follow from the board; before a scrape, not at every probe.

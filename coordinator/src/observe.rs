@@ -1,18 +1,23 @@
 //! What every call of the API gets, whatever becomes of it: a request id, a log line, its place in the metrics.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use hyper::body::Incoming;
 use sluice_shared::cluster::EdgeId;
-use sluice_shared::serve::ClientAddress;
+use sluice_shared::serve::{Answers, ClientAddress};
 use sluice_shared::token::random_id;
 
-use crate::metrics::CallMetrics;
-use crate::router;
+use crate::api::Api;
+use crate::call_log::{CallLog, Line};
+use crate::metrics::{self, CallMetrics, Endpoint};
+use crate::{download, router};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 64;
@@ -45,42 +50,60 @@ impl RequestId {
 #[derive(Debug, Clone)]
 pub(crate) struct SentTo(pub(crate) EdgeId);
 
-/// Runs a call. The outermost layer: what is refused inside is logged and counted here like everything else.
-pub(crate) async fn observe(
-    State(metrics): State<Arc<CallMetrics>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let begun = Instant::now();
-    let request_id = RequestId::of(request.headers());
-    let matched = request.extensions().get::<MatchedPath>();
-    let matched = matched.map(MatchedPath::as_str);
-    let endpoint = router::endpoint(matched);
-    let method = request.method().clone();
-    // Without its query: other programs' links, and our own, carry tokens there.
-    let is_plain = matched.is_some() && !router::is_secret(matched);
-    let path = loggable(is_plain, request.uri().path()).to_owned();
-    let client = request.extensions().get::<ClientAddress>().map(|client| tracing::field::display(client.0));
-    request.extensions_mut().insert(request_id.clone());
+/// The API, observed: what is refused inside is logged and counted like everything else.
+pub(crate) struct Observed {
+    api: Arc<Api>,
+    router: Router,
+    metrics: CallMetrics,
+    log: CallLog,
+}
 
-    let mut response = next.run(request).await;
+impl Observed {
+    /// # Errors
+    /// There is no thread to be had for the log.
+    pub(crate) fn new(api: Arc<Api>) -> io::Result<Self> {
+        let log = CallLog::start(metrics::log_lines_lost())?;
+        Ok(Self { router: router::api(Arc::clone(&api)), api, metrics: CallMetrics::new(), log })
+    }
 
-    let id = HeaderValue::from_str(request_id.as_str()).expect("a request id is plain ASCII");
-    response.headers_mut().insert(X_REQUEST_ID, id);
-    let took = begun.elapsed();
-    metrics.answered(endpoint, response.status(), took);
-    let sent_to = response.extensions().get::<SentTo>();
-    tracing::info!(
-        method = method.as_str(),
-        path,
-        status = response.status().as_u16(),
-        request_id = request_id.as_str(),
-        client,
-        edge = sent_to.map(|edge| edge.0.as_str()),
-        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        "call"
-    );
-    response
+    /// Most calls by far are redirections; what the router costs is an eighth of one.
+    async fn run(&self, endpoint: Endpoint, request: Request<Incoming>) -> Response {
+        if endpoint == Endpoint::Download && matches!(*request.method(), Method::GET | Method::HEAD) {
+            let request = request.map(|_| Body::empty());
+            return download::redirect(State(Arc::clone(&self.api)), request).await.into_response();
+        }
+        self.router.answer(request).await
+    }
+}
+
+impl Answers for Observed {
+    async fn answer(&self, mut request: Request<Incoming>) -> Response {
+        let begun = Instant::now();
+        let request_id = RequestId::of(request.headers());
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let endpoint = router::endpoint(uri.path());
+        let client = request.extensions().get::<ClientAddress>().map(|client| client.0);
+        request.extensions_mut().insert(request_id.clone());
+
+        let mut response = self.run(endpoint, request).await;
+
+        let id = HeaderValue::from_str(request_id.as_str()).expect("a request id is plain ASCII");
+        response.headers_mut().insert(X_REQUEST_ID, id);
+        let took = begun.elapsed();
+        self.metrics.answered(endpoint, response.status(), took);
+        let sent_to = response.extensions().get::<SentTo>();
+        self.log.write(&Line {
+            method: method.as_str(),
+            // Without its query: other programs' links, and our own, carry tokens there.
+            path: loggable(!router::is_secret(endpoint), uri.path()),
+            status: response.status().as_u16(),
+            request_id: request_id.as_str(),
+            client,
+            edge: sent_to.map(|edge| edge.0.as_str()),
+            took,
+        });
+        response
+    }
 }
 
 /// The part of a path that may be logged. Of one that is none of ours, or carries a secret, the first segment only:

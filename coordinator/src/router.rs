@@ -10,13 +10,13 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::routing::{delete, get, post};
-use axum::{Router, middleware};
 
 use crate::api::Api;
 use crate::error::ApiError;
-use crate::metrics::{CallMetrics, Endpoint};
-use crate::{download, links, observe, renew, sealed, timed};
+use crate::metrics::Endpoint;
+use crate::{download, links, renew, sealed, timed};
 
 const REQUEST_DOWNLOAD: &str = "/api/request-download";
 const DOWNLOAD: &str = "/download/{*file_id}";
@@ -52,24 +52,64 @@ pub(crate) fn api(api: Arc<Api>) -> Router {
         .with_state(api)
         .method_not_allowed_fallback(async || ApiError::Method)
         .fallback(async || ApiError::UnknownPath)
-        .layer(middleware::from_fn_with_state(Arc::new(CallMetrics::new()), observe::observe))
 }
 
-/// What a matched route is counted under.
-pub(crate) fn endpoint(matched: Option<&str>) -> Endpoint {
-    match matched {
-        Some(REQUEST_DOWNLOAD) => Endpoint::RequestDownload,
-        Some(DOWNLOAD | DOWNLOAD_NOTHING) => Endpoint::Download,
-        Some(LINKS | LINK) => Endpoint::Links,
-        Some(TICKET) => Endpoint::Redeem,
-        Some(RENEW) => Endpoint::Renew,
-        Some(TIMED) => Endpoint::Timed,
-        Some(SEALED | SECURITY_INFO) => Endpoint::Sealed,
+/// What a path is counted under, whatever the method: as the routes above have it.
+pub(crate) fn endpoint(path: &str) -> Endpoint {
+    // First what is asked for most.
+    if path.starts_with(DOWNLOAD_NOTHING) {
+        return Endpoint::Download;
+    }
+    match path {
+        REQUEST_DOWNLOAD => Endpoint::RequestDownload,
+        LINKS => Endpoint::Links,
+        RENEW => Endpoint::Renew,
+        SEALED | SECURITY_INFO => Endpoint::Sealed,
+        path if is_one_below(path, LINK) => Endpoint::Links,
+        path if is_one_below(path, TICKET) => Endpoint::Redeem,
+        path if is_one_below(path, TIMED) => Endpoint::Timed,
         _ => Endpoint::Unknown,
     }
 }
 
-/// Whether a matched route's path itself is worth a file to whoever reads it.
-pub(crate) fn is_secret(matched: Option<&str>) -> bool {
-    matches!(matched, Some(TICKET | TIMED))
+/// Whether a path is a route's, which ends with a parameter.
+fn is_one_below(path: &str, route: &str) -> bool {
+    let fixed = route.split('{').next().unwrap_or(route);
+    path.strip_prefix(fixed).is_some_and(|segment| !segment.is_empty() && !segment.contains('/'))
+}
+
+/// Whether a path itself may be worth a file to whoever reads it.
+pub(crate) fn is_secret(endpoint: Endpoint) -> bool {
+    matches!(endpoint, Endpoint::Redeem | Endpoint::Timed | Endpoint::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_counted_under_their_routes() {
+        let table = [
+            ("/download/", Endpoint::Download),
+            ("/download/a/b", Endpoint::Download),
+            ("/downloads", Endpoint::Unknown),
+            ("/api/request-download", Endpoint::RequestDownload),
+            ("/api/request-download/", Endpoint::Unknown),
+            ("/api/links", Endpoint::Links),
+            ("/api/links/x", Endpoint::Links),
+            ("/api/links/x/y", Endpoint::Unknown),
+            ("/api/links/", Endpoint::Unknown),
+            ("/d/x", Endpoint::Redeem),
+            ("/d/x/y", Endpoint::Unknown),
+            ("/renew", Endpoint::Renew),
+            ("/api/get_file/x", Endpoint::Timed),
+            ("/api/secure/request-download", Endpoint::Sealed),
+            ("/security-info", Endpoint::Sealed),
+            ("/", Endpoint::Unknown),
+            ("*", Endpoint::Unknown),
+        ];
+        for (path, expected) in table {
+            assert_eq!(endpoint(path), expected, "{path}");
+        }
+    }
 }

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
 use sluice_shared::admin::{self, Probed};
 use sluice_shared::bearer::{AdminTokenError, AdminTokens};
 use sluice_shared::client_source::ClientSource;
 use sluice_shared::keys::{KeyFile, KeyFileError};
-use sluice_shared::serve::{BindError, ServeLimits, bind, serve};
+use sluice_shared::serve::{Answers, BindError, ServeLimits, bind, serve};
 use sluice_shared::telemetry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,8 +25,9 @@ use crate::clients::{ClientsFile, ClientsFileError};
 use crate::config::{Access, Config, SchemeName};
 use crate::membership::Membership;
 use crate::mint::Minter;
+use crate::observe::Observed;
 use crate::state::{self, State, StateStartError};
-use crate::{admin_api, metrics, router};
+use crate::{admin_api, metrics};
 
 /// Between `/readyz` saying "draining" and the end of accepting: for load balancers that ask each second to hear it.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -51,7 +51,9 @@ pub enum StartError {
     State(#[from] StateStartError),
     #[error("cannot write `log.audit_file`: {0}")]
     Audit(io::Error),
-    #[error("cannot use a listener or signals: {0}; raise the limit on open files (ulimit -n)")]
+    #[error(
+        "cannot use a listener, signals or a thread: {0}; raise the limits on open files and processes (ulimit -n, -u)"
+    )]
     Descriptors(#[from] io::Error),
 }
 
@@ -113,7 +115,7 @@ pub async fn run(config: Config, metrics: PrometheusHandle) -> Result<(), StartE
     let admin =
         admin::router(Arc::clone(&readiness) as Arc<dyn Probed>, metrics, config.admin_hosts.clone(), pages);
     announce(&config, &api_listener, &admin_listener)?;
-    let api = router::api(Arc::new(Api {
+    let api = Observed::new(Arc::new(Api {
         authenticator: Authenticator::new(schemes(&config.access, &clients, &state), config.public_prefixes),
         clients,
         membership,
@@ -129,7 +131,7 @@ pub async fn run(config: Config, metrics: PrometheusHandle) -> Result<(), StartE
         links: config.links,
         sealed: config.access.sealed,
         timed: config.access.timed,
-    }));
+    }))?;
     let api = Serving::start(api_listener, api, config.clients);
     let admin = Serving::start(admin_listener, admin, ClientSource::Connection);
 
@@ -194,12 +196,12 @@ struct Serving {
 }
 
 impl Serving {
-    fn start(listener: TcpListener, router: Router, clients: ClientSource) -> Self {
+    fn start(listener: TcpListener, answers: impl Answers, clients: ClientSource) -> Self {
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(serve(listener, router, ServeLimits::default(), clients, shutdown));
+        let task = tokio::spawn(serve(listener, answers, ServeLimits::default(), clients, shutdown));
         Self { stop, task }
     }
 

@@ -3,12 +3,14 @@
 //!
 //! `axum::serve` installs no timer, and without one hyper's head deadline does nothing.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
 use http::{HeaderName, HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -88,16 +90,28 @@ impl BindError {
     }
 }
 
-/// Serves `router` until `shutdown`, then lets requests under way finish. Requests have the extensions [`Peer`] and
+/// What answers requests.
+pub trait Answers: Send + Sync + 'static {
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
+}
+
+impl Answers for Router {
+    async fn answer(&self, request: Request<Incoming>) -> Response {
+        let Ok(response) = self.clone().oneshot(request).await;
+        response
+    }
+}
+
+/// Serves with `answers` until `shutdown`, then lets requests under way finish. Requests have the extensions [`Peer`] and
 /// [`ClientAddress`].
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    answers: impl Answers,
     limits: ServeLimits,
     clients: ClientSource,
     shutdown: impl Future<Output = ()>,
 ) {
-    let service = Arc::new(Service::new(router, limits, clients));
+    let service = Arc::new(Service::new(answers, limits, clients));
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
     let (ending, ended) = watch::channel(());
@@ -140,21 +154,21 @@ pub async fn serve(
 }
 
 /// What a listener's connections are served with.
-struct Service {
+struct Service<A> {
     builder: http1::Builder,
-    router: Router,
+    answers: A,
     clients: ClientSource,
     head_timeout: Duration,
 }
 
-impl Service {
-    fn new(router: Router, limits: ServeLimits, clients: ClientSource) -> Self {
+impl<A: Answers> Service<A> {
+    fn new(answers: A, limits: ServeLimits, clients: ClientSource) -> Self {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_timeout)
             .max_buf_size(limits.head_bytes_max);
-        Self { builder, router, clients, head_timeout: limits.head_timeout }
+        Self { builder, answers, clients, head_timeout: limits.head_timeout }
     }
 
     /// Who a connection is from: its peer, or whom the peer's PROXY header names.
@@ -178,7 +192,8 @@ impl Service {
             let client = this.clients.client_of(client, forwarded_for.map(HeaderValue::as_bytes));
             request.extensions_mut().insert(Peer(peer));
             request.extensions_mut().insert(ClientAddress(client));
-            this.router.clone().oneshot(request)
+            let this = Arc::clone(&this);
+            async move { Ok::<_, Infallible>(this.answers.answer(request).await) }
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         // A connection's failure is its peer's affair: a reset, a timeout, a head that is none.

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -49,10 +50,14 @@ pub(crate) fn sent_to(mut response: Response, edge: &Edge) -> Response {
 
 /// 302 to an edge, under the name that the file is for people.
 pub(crate) fn redirection(minted: &Minted, edge: &Edge, name: &str) -> Response {
-    let name = utf8_percent_encode(name, SEGMENT);
-    let token = minted.token.as_str();
-    let location = format!("{}/download/{name}?token={token}", edge.record.url);
-    let location = HeaderValue::try_from(location).expect("URLs, escapes and tokens are visible ASCII");
+    let parts = ["/download/", "?token=", minted.token.as_str(), edge.record.url.as_str()];
+    // For all but names that are mostly escapes: grown once more, then.
+    let length = parts.iter().map(|part| part.len()).sum::<usize>() + name.len();
+    let [path, query, token, url] = parts;
+    let mut location = String::with_capacity(length);
+    location.extend([url, path].into_iter().chain(utf8_percent_encode(name, SEGMENT)).chain([query, token]));
+    let location = HeaderValue::from_maybe_shared(Bytes::from(location));
+    let location = location.expect("URLs, escapes and tokens are visible ASCII");
     let mut response = sent_to(StatusCode::FOUND.into_response(), edge);
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, location);

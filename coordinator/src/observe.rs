@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use hyper::body::Incoming;
 use sluice_shared::cluster::EdgeId;
@@ -27,7 +28,7 @@ const FOREIGN_PATH_BYTES_LOGGED_MAX: usize = 64;
 
 /// The name of a call, in the caller's logs and ours; in the request's extensions.
 #[derive(Debug, Clone)]
-pub(crate) struct RequestId(Arc<str>);
+pub(crate) struct RequestId(HeaderValue);
 
 impl RequestId {
     /// The caller's id where there is exactly one, of `A-Z a-z 0-9 . _ -`; else a new one.
@@ -35,14 +36,16 @@ impl RequestId {
         let mut values = headers.get_all(X_REQUEST_ID).iter();
         let only = values.next().filter(|_| values.next().is_none());
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        let id = only
-            .and_then(|value| value.to_str().ok())
-            .filter(|id| (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(plain));
-        Self(id.map_or_else(|| random_id().into(), Into::into))
+        let kept = only.filter(|value| {
+            (1..=REQUEST_ID_BYTES_MAX).contains(&value.len()) && value.as_bytes().iter().copied().all(plain)
+        });
+        Self(kept.cloned().unwrap_or_else(|| {
+            HeaderValue::from_maybe_shared(Bytes::from(random_id())).expect("an id is plain ASCII")
+        }))
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        self.0.to_str().expect("an id is plain ASCII")
     }
 }
 
@@ -87,8 +90,7 @@ impl Answers for Observed {
 
         let mut response = self.run(endpoint, request).await;
 
-        let id = HeaderValue::from_str(request_id.as_str()).expect("a request id is plain ASCII");
-        response.headers_mut().insert(X_REQUEST_ID, id);
+        response.headers_mut().insert(X_REQUEST_ID, request_id.0.clone());
         let took = begun.elapsed();
         self.metrics.answered(endpoint, response.status(), took);
         let sent_to = response.extensions().get::<SentTo>();

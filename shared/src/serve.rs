@@ -51,10 +51,6 @@ impl Default for ServeLimits {
     }
 }
 
-/// The address of the connection's other end, as a request extension.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
-
 /// Where a request comes from, as a request extension: the peer, or the client that a trusted proxy names. An IPv4
 /// address is never in its IPv6 form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +98,7 @@ impl Answers for Router {
     }
 }
 
-/// Serves with `answers` until `shutdown`, then lets requests under way finish. Requests have the extensions [`Peer`] and
+/// Serves with `answers` until `shutdown`, then lets requests under way finish. Requests have the extension
 /// [`ClientAddress`].
 pub async fn serve(
     listener: TcpListener,
@@ -143,7 +139,7 @@ pub async fn serve(
                 _ = ended.changed() => return,
             };
             match introduced {
-                Ok(client) => service.serve(stream, peer, client, watcher).await,
+                Ok(client) => service.serve(stream, client, watcher).await,
                 Err(reason) => reason.log(peer),
             }
             drop(place);
@@ -185,12 +181,11 @@ impl<A: Answers> Service<A> {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, client: IpAddr, watcher: Watcher) {
+    async fn serve(self: Arc<Self>, stream: TcpStream, client: IpAddr, watcher: Watcher) {
         let this = Arc::clone(&self);
         let service = service_fn(move |mut request: Request<Incoming>| {
             let forwarded_for = request.headers().get_all(X_FORWARDED_FOR).into_iter();
             let client = this.clients.client_of(client, forwarded_for.map(HeaderValue::as_bytes));
-            request.extensions_mut().insert(Peer(peer));
             request.extensions_mut().insert(ClientAddress(client));
             let this = Arc::clone(&this);
             async move { Ok::<_, Infallible>(this.answers.answer(request).await) }

@@ -41,14 +41,19 @@ impl NumericDate {
     }
 }
 
-impl Serialize for NumericDate {
+impl NumericDate {
+    /// Whole seconds below 2^53 are written as integers, which every JWT library reads.
     #[allow(clippy::cast_possible_truncation, reason = "whole and below 2^53, as checked")]
+    pub(super) fn to_whole_secs(self) -> Option<u64> {
+        (self.0.fract() == 0.0 && (0.0..9.0e15).contains(&self.0)).then_some(self.0 as u64)
+    }
+}
+
+impl Serialize for NumericDate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Whole seconds below 2^53 are written as integers, which every JWT library reads.
-        if self.0.fract() == 0.0 && (0.0..9.0e15).contains(&self.0) {
-            serializer.serialize_u64(self.0 as u64)
-        } else {
-            serializer.serialize_f64(self.0)
+        match self.to_whole_secs() {
+            Some(whole) => serializer.serialize_u64(whole),
+            None => serializer.serialize_f64(self.0),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Claims in the form that we mint them in, read without a JSON parser: one object on one line, no spaces, no escapes,
-//! whole numbers, known names. Whatever is not exactly that is left to serde, which decides; a property test holds the
-//! two against each other. It takes 0.1 of the microsecond that serde takes, on every request of an edge.
+//! Claims in the form that we mint them in, written and read without a JSON library: one object on one line, no spaces,
+//! no escapes, whole numbers, known names. Whatever is not exactly that is left to serde, which decides; property tests
+//! hold the two against each other. Reading takes 0.1 of the microsecond that serde takes, on every request of an edge.
 
 use std::borrow::Cow;
 
 use super::NumericDate;
-use super::claims::{Draft, Place, RawClaims};
+use super::claims::{Claims, Draft, Place, RawClaims};
 
 /// Digits of a number that is surely exact as a `f64` and within a `u64`.
 const DIGITS_MAX: usize = 15;
@@ -27,6 +27,75 @@ pub(super) fn read(plaintext: &[u8]) -> Option<RawClaims<'_>> {
             b"}" => return draft.finish().ok(),
             _ => return None,
         }
+    }
+}
+
+/// Writes claims as serde does; `false`, with part of them written, where they have another form.
+pub(super) fn write(claims: &Claims<'_>, text: &mut Vec<u8>) -> bool {
+    let begun = text.len();
+    let mut writer = Writer { text, is_whole: true };
+    writer.string(r#"{"file_id":"#, Some(claims.file_id.as_str()));
+    writer.date(r#","exp":"#, Some(claims.exp));
+    writer.string(r#","user_id":"#, claims.user_id.as_deref());
+    writer.string(r#","cid":"#, claims.cid.as_deref());
+    writer.date(r#","iat":"#, claims.iat);
+    writer.date(r#","nbf":"#, claims.nbf);
+    writer.string(r#","jti":"#, claims.jti.as_deref());
+    writer.string(r#","rid":"#, claims.rid.as_deref());
+    writer.string(r#","iss":"#, claims.iss.as_deref());
+    writer.string(r#","lnk":"#, claims.lnk.as_deref());
+    writer.date(r#","lxp":"#, claims.lxp);
+    writer.string(r#","ip":"#, claims.ip.as_deref());
+    writer.string(r#","fn":"#, claims.r#fn.as_deref());
+    writer.number(r#","rate":"#, claims.rate);
+    writer.string(r#","edg":"#, claims.edg.as_deref());
+    writer.number(r#","hop":"#, (claims.hop > 0).then_some(claims.hop.into()));
+    if claims.head {
+        writer.text.extend_from_slice(br#","head":true"#);
+    }
+    writer.text.push(b'}');
+    let is_whole = writer.is_whole;
+    // What JSON escapes would have to be.
+    is_whole && text[begun..].iter().fold(true, |plain, byte| plain & (*byte >= b' ') & (*byte != b'\\'))
+}
+
+struct Writer<'t> {
+    text: &'t mut Vec<u8>,
+    is_whole: bool,
+}
+
+impl Writer<'_> {
+    /// Writes a member that there is, whose name comes with what stands around it.
+    fn string(&mut self, name: &str, value: Option<&str>) {
+        let Some(value) = value else { return };
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.push(b'"');
+        self.text.extend_from_slice(value.as_bytes());
+        self.text.push(b'"');
+        self.is_whole &= memchr::memchr(b'"', value.as_bytes()).is_none();
+    }
+
+    fn date(&mut self, name: &str, value: Option<NumericDate>) {
+        let Some(value) = value else { return };
+        let whole = value.to_whole_secs();
+        self.is_whole &= whole.is_some();
+        self.number(name, whole);
+    }
+
+    fn number(&mut self, name: &str, value: Option<u64>) {
+        let Some(mut value) = value else { return };
+        self.text.extend_from_slice(name.as_bytes());
+        let mut digits = [0; 20];
+        let mut first = digits.len();
+        loop {
+            first -= 1;
+            digits[first] = b'0' + u8::try_from(value % 10).expect("a digit");
+            value /= 10;
+            if value == 0 {
+                break;
+            }
+        }
+        self.text.extend_from_slice(&digits[first..]);
     }
 }
 

@@ -4,9 +4,8 @@ use aes_gcm::AeadInOut;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::RngExt;
-use serde::Serialize;
 
-use super::{Claims, IV_BYTES, MINTED_TOKEN_BYTES_MAX};
+use super::{Claims, IV_BYTES, MINTED_TOKEN_BYTES_MAX, minted};
 use crate::keys::{Kind, TokenKey};
 
 /// Why claims cannot become a token; both are the caller's doing.
@@ -21,12 +20,15 @@ pub enum SealError {
 /// # Errors
 /// [`SealError::TooLong`] where the token would be longer than [`MINTED_TOKEN_BYTES_MAX`].
 pub fn seal(claims: &Claims<'_>, key: &TokenKey) -> Result<String, SealError> {
-    encrypt(claims, Kind::Token, key)
+    let mut text = Vec::with_capacity(512);
+    if !minted::write(claims, &mut text) {
+        text = serde_json::to_vec(claims).expect("claims always serialize to memory");
+    }
+    encrypt(text, Kind::Token, key)
 }
 
-pub(super) fn encrypt(claims: &impl Serialize, kind: Kind, key: &TokenKey) -> Result<String, SealError> {
-    let mut text = Vec::with_capacity(512);
-    serde_json::to_writer(&mut text, claims).expect("claims always serialize to memory");
+/// Seals the JSON text of an object.
+pub(super) fn encrypt(mut text: Vec<u8>, kind: Kind, key: &TokenKey) -> Result<String, SealError> {
     let iv: [u8; IV_BYTES] = rand::rng().random();
     let header = key.header(kind);
     let tag = key

@@ -222,6 +222,10 @@ prop_compose! {
     }
 }
 
+fn whole_numbers(claims: &Claims<'_>) -> bool {
+    claims.exp.as_secs_f64().fract() == 0.0
+}
+
 proptest! {
     #[test]
     fn what_is_sealed_opens_here_and_in_josekit(claims in any_claims()) {
@@ -248,6 +252,20 @@ proptest! {
         let token = serialize_compact(&text, &header, &Dir.encrypter_from_bytes([7; 32]).unwrap()).unwrap();
         let mut scratch = Scratch::default();
         prop_assert_eq!(open(token.as_bytes(), &ring(), now(), &mut scratch).unwrap(), claims);
+    }
+
+    /// The short way to write claims writes what serde does, or says that it cannot.
+    #[test]
+    fn claims_written_the_short_way_are_those_of_serde(claims in any_claims(), whole in any::<bool>()) {
+        let exp = if whole { NumericDate::from_secs(NOW) } else { claims.exp };
+        let claims = Claims { exp, ..claims };
+        let theirs = serde_json::to_string(&claims).unwrap();
+        let mut ours = Vec::new();
+        let is_written = minted::write(&claims, &mut ours);
+        prop_assert_eq!(is_written, whole_numbers(&claims) && !theirs.contains('\\'));
+        if is_written {
+            prop_assert_eq!(String::from_utf8(ours).unwrap(), theirs);
+        }
     }
 
     /// The short way through claims says what the JSON parser says, or nothing.

@@ -1,5 +1,5 @@
 //! `/admin/v1/clients` and `/admin/v1/timed-links`: who may call, as operators change it. Every change is in the audit
-//! log; a secret is in the one answer that makes it.
+//! log before it is made; a secret is in the one answer that makes it.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,7 +18,7 @@ use sluice_shared::token::timed::{TimedPayload, TimedSigner};
 use sluice_shared::units::BaseUrl;
 
 use crate::admin_api::AdminName;
-use crate::audit::Audit;
+use crate::audit::{Audit, AuditError};
 use crate::clients::{Client, ClientScheme, ClientsFile, EditError, RawClient};
 
 /// What the handlers work with.
@@ -96,9 +96,9 @@ async fn add(
         return Err(AdminError::Body("secrets are made here and are not given".to_owned()));
     }
     let access_key = client.access_key.clone();
-    let added = blocking(&admin, move |admin| admin.clients.add(client)).await;
-    admin.audit.note(&name, "clients.add", &access_key, added.is_ok());
-    let secret = added?;
+    let secret =
+        audited(&admin, name, "clients.add", access_key.clone(), |admin, _| admin.clients.add(client))
+            .await?;
     let body = Json(NewSecret { access_key: &access_key, secret: &secret });
     Ok((StatusCode::CREATED, body).into_response())
 }
@@ -108,10 +108,8 @@ async fn remove(
     Extension(name): Extension<AdminName>,
     Path(access_key): Path<String>,
 ) -> Result<StatusCode, AdminError> {
-    let subject = access_key.clone();
-    let removed = blocking(&admin, move |admin| admin.clients.remove(&access_key)).await;
-    admin.audit.note(&name, "clients.remove", &subject, removed.is_ok());
-    removed.map(|()| StatusCode::NO_CONTENT).map_err(AdminError::from)
+    audited(&admin, name, "clients.remove", access_key, |admin, key| admin.clients.remove(key)).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn change(
@@ -119,36 +117,44 @@ async fn change(
     Extension(name): Extension<AdminName>,
     Path((access_key, change)): Path<(String, String)>,
 ) -> Result<Response, AdminError> {
-    let subject = access_key.clone();
-    let (action, changed) = match change.as_str() {
-        "enable" => ("clients.enable", blocking(&admin, move |admin| enable(admin, &access_key, true)).await),
-        "disable" => {
-            ("clients.disable", blocking(&admin, move |admin| enable(admin, &access_key, false)).await)
-        }
-        "rotate" => (
-            "clients.rotate",
-            blocking(&admin, move |admin| admin.clients.rotate(&access_key).map(Some)).await,
-        ),
+    let (action, enabled) = match change.as_str() {
+        "enable" => ("clients.enable", true),
+        "disable" => ("clients.disable", false),
+        "rotate" => return rotate(&admin, name, access_key).await,
         _ => return Err(AdminError::Change),
     };
-    admin.audit.note(&name, action, &subject, changed.is_ok());
-    Ok(match changed? {
-        Some(secret) => Json(NewSecret { access_key: &subject, secret: &secret }).into_response(),
-        None => StatusCode::NO_CONTENT.into_response(),
-    })
+    audited(&admin, name, action, access_key, move |admin, key| admin.clients.enable(key, enabled)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn enable(admin: &ClientsAdmin, access_key: &str, enabled: bool) -> Result<Option<SecretText>, EditError> {
-    admin.clients.enable(access_key, enabled).map(|()| None)
-}
-
-/// Files are written and synced away from the threads that serve.
-async fn blocking<T: Send + 'static>(
+async fn rotate(
     admin: &Arc<ClientsAdmin>,
-    edit: impl FnOnce(&ClientsAdmin) -> Result<T, EditError> + Send + 'static,
-) -> Result<T, EditError> {
+    name: AdminName,
+    access_key: String,
+) -> Result<Response, AdminError> {
+    let subject = access_key.clone();
+    let secret =
+        audited(admin, name, "clients.rotate", subject, |admin, key| admin.clients.rotate(key)).await?;
+    Ok(Json(NewSecret { access_key: &access_key, secret: &secret }).into_response())
+}
+
+/// Makes a change between its two notes in the audit log, and not at all where the first cannot be written. Files are
+/// written and synced away from the threads that serve, and to the end also where the caller goes away.
+async fn audited<T: Send + 'static>(
+    admin: &Arc<ClientsAdmin>,
+    name: AdminName,
+    action: &'static str,
+    subject: String,
+    change: impl FnOnce(&ClientsAdmin, &str) -> Result<T, EditError> + Send + 'static,
+) -> Result<T, AdminError> {
     let admin = Arc::clone(admin);
-    tokio::task::spawn_blocking(move || edit(&admin)).await.expect("an edit does not panic")
+    let work = move || {
+        let begun = admin.audit.begin(&name, action, &subject)?;
+        let changed = change(&admin, &subject);
+        begun.end(changed.is_ok());
+        Ok(changed?)
+    };
+    tokio::task::spawn_blocking(work).await.expect("a change does not panic")
 }
 
 #[derive(Deserialize)]
@@ -167,9 +173,9 @@ async fn timed_link(
     let signer = admin.timed.as_ref().ok_or(AdminError::NoTimed)?;
     let asked: TimedLink =
         serde_json::from_slice(&body).map_err(|fault| AdminError::Body(fault.to_string()))?;
-    admin.audit.note(&name, "timed-links.make", &asked.to_user, true);
     let payload = TimedPayload { to_user: asked.to_user, file_id: asked.file_id };
     let link = format!("{}/api/get_file/{}", admin.public_url, signer.sign(&payload, SystemTime::now()));
+    audited(&admin, name, "timed-links.make", payload.to_user, |_, _| Ok(())).await?;
     Ok((StatusCode::CREATED, Json(serde_json::json!({ "link": link }))).into_response())
 }
 
@@ -183,6 +189,8 @@ enum AdminError {
     #[error("the configuration has no [timed] section")]
     NoTimed,
     #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error(transparent)]
     Edit(#[from] EditError),
 }
 
@@ -192,7 +200,7 @@ impl IntoResponse for AdminError {
             Self::Body(_) | Self::Edit(EditError::Fault(_)) => StatusCode::BAD_REQUEST,
             Self::Change | Self::NoTimed | Self::Edit(EditError::Unknown(_)) => StatusCode::NOT_FOUND,
             Self::Edit(EditError::Exists(_) | EditError::SecretElsewhere(_)) => StatusCode::CONFLICT,
-            Self::Edit(EditError::File(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Audit(_) | Self::Edit(EditError::File(_)) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         problem(status, &self.to_string())
     }

@@ -1,4 +1,5 @@
-//! What operators changed: a line each, with the name of the token that it was done with.
+//! What operators changed: in the log, and in a file of its own where there is one, with the name of the token that
+//! it was done with. A change that the file cannot take is not made.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,8 +12,20 @@ use serde::Serialize;
 
 use crate::admin_api::AdminName;
 
-/// Where changes are noted: in the log always, and in a file of its own where there is one.
-pub(crate) struct Audit(Option<Mutex<File>>);
+/// Where changes are noted.
+pub(crate) struct Audit(Option<Mutex<Lines>>);
+
+/// The file, a line of JSON each.
+struct Lines {
+    file: File,
+    /// Whether the last write ended amid a line.
+    torn: bool,
+}
+
+/// Why a change is not begun.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing was changed, because the audit file cannot be written: {0}")]
+pub(crate) struct AuditError(io::Error);
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -20,28 +33,124 @@ struct Line<'a> {
     by: &'a str,
     action: &'a str,
     subject: &'a str,
-    done: bool,
+    /// Null where it begins; then whether it was made or refused.
+    done: Option<bool>,
+}
+
+/// A change that was noted and is not made yet.
+#[must_use = "a change that began has an end"]
+pub(crate) struct Begun<'a> {
+    audit: &'a Audit,
+    by: &'a AdminName,
+    action: &'a str,
+    subject: &'a str,
 }
 
 impl Audit {
     /// # Errors
-    /// The file cannot be made or written.
+    /// The file cannot be made or opened.
     pub(crate) fn open(path: Option<&Path>) -> io::Result<Self> {
         let open = |path| OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-        Ok(Self(path.map(open).transpose()?.map(Mutex::new)))
+        let file = path.map(open).transpose()?;
+        Ok(Self(file.map(|file| Mutex::new(Lines { file, torn: false }))))
     }
 
-    /// Notes a change, made or refused.
-    pub(crate) fn note(&self, by: &AdminName, action: &str, subject: &str, done: bool) {
-        tracing::warn!(by = by.0.as_ref(), action, subject, done, "audit");
-        let Some(file) = &self.0 else { return };
-        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        let mut line =
-            serde_json::to_vec(&Line { time, by: &by.0, action, subject, done }).expect("texts serialize");
-        line.push(b'\n');
-        let mut file = file.lock().expect("nothing panics while writing");
-        if let Err(error) = file.write_all(&line).and_then(|()| file.sync_data()) {
-            tracing::error!(%error, "the audit file cannot be written");
+    /// Notes in the file what is about to be changed; on disk before this returns. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be written: the change must not be made.
+    pub(crate) fn begin<'a>(
+        &'a self,
+        by: &'a AdminName,
+        action: &'a str,
+        subject: &'a str,
+    ) -> Result<Begun<'a>, AuditError> {
+        let begun = Begun { audit: self, by, action, subject };
+        match begun.write(None) {
+            Ok(()) => Ok(begun),
+            Err(error) => {
+                tracing::error!(by = by.0.as_ref(), action, subject, %error, "audit file not written, change refused");
+                Err(AuditError(error))
+            }
         }
+    }
+}
+
+impl Begun<'_> {
+    /// Notes how the change ended. Where the file takes no more, it has at least the beginning. Blocks.
+    pub(crate) fn end(self, done: bool) {
+        tracing::warn!(by = self.by.0.as_ref(), action = self.action, subject = self.subject, done, "audit");
+        if let Err(error) = self.write(Some(done)) {
+            tracing::error!(%error, "the audit file lacks how the change ended");
+        }
+    }
+
+    fn write(&self, done: Option<bool>) -> io::Result<()> {
+        let Some(lines) = &self.audit.0 else { return Ok(()) };
+        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        let line = Line { time, by: &self.by.0, action: self.action, subject: self.subject, done };
+        let line = serde_json::to_string(&line).expect("texts serialize");
+        lines.lock().expect("nothing panics while writing").push(&line)
+    }
+}
+
+impl Lines {
+    fn push(&mut self, line: &str) -> io::Result<()> {
+        // What was left of a line by a full disk stays a line of its own.
+        let start = if self.torn { "\n" } else { "" };
+        self.torn = true;
+        self.file.write_all(format!("{start}{line}\n").as_bytes())?;
+        self.torn = false;
+        match self.file.sync_data() {
+            // A pipe or a terminal has nothing to sync.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            synced => synced,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ann() -> AdminName {
+        AdminName("ann".into())
+    }
+
+    #[test]
+    fn a_change_is_noted_before_and_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let (audit, by) = (Audit::open(Some(&path)).unwrap(), ann());
+        let begun = audit.begin(&by, "clients.add", "AK1").unwrap();
+        let lines = || -> Vec<serde_json::Value> {
+            let text = std::fs::read_to_string(&path).unwrap();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        };
+        assert_eq!(lines().len(), 1);
+        assert!(lines()[0]["done"].is_null());
+        begun.end(true);
+        assert_eq!(lines()[1]["done"], true);
+        assert_eq!((&lines()[1]["by"], &lines()[1]["subject"]), (&"ann".into(), &"AK1".into()));
+    }
+
+    #[test]
+    fn a_full_disk_refuses_changes() {
+        let (audit, by) = (Audit::open(Some(Path::new("/dev/full"))).unwrap(), ann());
+        let refused = audit.begin(&by, "clients.add", "AK1").err().unwrap();
+        assert!(refused.to_string().starts_with("nothing was changed"), "{refused}");
+        assert!(Audit::open(None).unwrap().begin(&by, "clients.add", "AK1").is_ok());
+    }
+
+    #[test]
+    fn a_torn_line_takes_no_other_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        std::fs::write(&path, "{\"time").unwrap();
+        let file = OpenOptions::new().append(true).open(&path).unwrap();
+        let mut lines = Lines { file, torn: true };
+        lines.push("{}").unwrap();
+        lines.push("{}").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"time\n{}\n{}\n");
     }
 }

@@ -5,16 +5,14 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
-use md5::{Digest, Md5};
 use sha2::Sha256;
 use sluice_shared::token::sealed::SealedCalls;
-use support::{Answer, Coordinator, Edge, Setting, token_of};
+use support::{Answer, Coordinator, Edge, Setting, Signed, nonce, seconds, token_of};
 
 const CLIENTS: &str = r#"
 [[clients]]
@@ -68,46 +66,6 @@ fn start(edge: &Edge) -> Coordinator {
     // With nonces in memory, timestamps of before the start are refused; they are whole seconds.
     std::thread::sleep(Duration::from_millis(1100));
     coordinator
-}
-
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-fn nonce() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("nonce-{}", NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// The four headers of a call.
-struct Signed([(&'static str, String); 4]);
-
-impl Signed {
-    fn new(method: &str, target: &str, body: &str, access_key: &str, timestamp: &str, nonce: &str) -> Self {
-        let md5 = if body.is_empty() { String::new() } else { STANDARD.encode(Md5::digest(body)) };
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut parameters: Vec<_> = query.split('&').filter(|part| !part.is_empty()).collect();
-        parameters.sort_unstable();
-        let query = if parameters.is_empty() { String::new() } else { format!("?{}", parameters.join("&")) };
-        let text = format!(
-            "{method}\n{md5}\nAuth-Access-Key: {access_key}\nAuth-Nonce: {nonce}\nAuth-Timestamp: {timestamp}\n{path}{query}"
-        );
-        let mac = Hmac::<Sha256>::new_from_slice(b"another secret").unwrap().chain_update(text);
-        Self([
-            ("Auth-Access-Key", access_key.to_owned()),
-            ("Auth-Nonce", nonce.to_owned()),
-            ("Auth-Timestamp", timestamp.to_owned()),
-            ("Auth-Signature", STANDARD.encode(mac.finalize().into_bytes())),
-        ])
-    }
-
-    fn get(target: &str, access_key: &str) -> Self {
-        Self::new("GET", target, "", access_key, &seconds().to_string(), &nonce())
-    }
-
-    fn fields(&self) -> Vec<(&str, &str)> {
-        self.0.iter().map(|(name, value)| (*name, value.as_str())).collect()
-    }
 }
 
 const MINE: &str = "/api/request-download?user_id=u456&file_id=mine%2Fa.bin";

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::private_file::{self, PrivateFileError, write_new};
+use crate::secret::SecretText;
 use crate::token::random_id;
 
 /// Why the file is not used.
@@ -47,21 +48,11 @@ impl AdminTokens {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, AdminTokenError> {
-        let mut tokens = Vec::new();
-        for (at, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            match line.split_once(':') {
-                Some((name, token)) if !name.is_empty() && token.len() >= TOKEN_CHARS_MIN => {
-                    tokens.push((name.to_owned(), Sha256::digest(token).into()));
-                }
-                _ => {
-                    return Err(AdminTokenError::Line { path: path.to_owned(), line: at + 1 });
-                }
-            }
-        }
+        let tokens = lines(path, text).map(|line| {
+            let (name, token) = line?;
+            Ok((name.to_owned(), Sha256::digest(token).into()))
+        });
+        let tokens = tokens.collect::<Result<Vec<_>, AdminTokenError>>()?;
         if tokens.is_empty() {
             return Err(AdminTokenError::Empty { path: path.to_owned() });
         }
@@ -84,6 +75,32 @@ impl AdminTokens {
         }
         found
     }
+}
+
+/// The first token of such a file, for those who call with it.
+///
+/// # Errors
+/// The file is missing, exposed, empty, or its first line malformed.
+pub fn first_token(path: &Path) -> Result<SecretText, AdminTokenError> {
+    let text = private_file::read(path)
+        .map_err(|source| AdminTokenError::Private { path: path.to_owned(), source })?;
+    let first = lines(path, &text).next();
+    let (_, token) = first.ok_or_else(|| AdminTokenError::Empty { path: path.to_owned() })??;
+    Ok(SecretText::new(token))
+}
+
+/// Names and tokens; empty lines and comments are none.
+fn lines<'t>(
+    path: &Path,
+    text: &'t str,
+) -> impl Iterator<Item = Result<(&'t str, &'t str), AdminTokenError>> {
+    let numbered = text.lines().map(str::trim).zip(1..);
+    let numbered = numbered.filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+    numbered.map(move |(text, line)| {
+        let parts = text.split_once(':');
+        let good = parts.filter(|(name, token)| !name.is_empty() && token.len() >= TOKEN_CHARS_MIN);
+        good.ok_or_else(|| AdminTokenError::Line { path: path.to_owned(), line })
+    })
 }
 
 impl fmt::Debug for AdminTokens {
@@ -122,5 +139,16 @@ mod tests {
         assert!(parse("ann:0123456789abcdef\nbob:short\n").unwrap_err().contains("line 2"));
         assert!(parse("no-colon-here-at-all\n").unwrap_err().contains("line 1"));
         assert!(parse("\n# nothing\n").unwrap_err().contains("no token"));
+    }
+
+    #[test]
+    fn who_calls_uses_the_first_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.tokens");
+        assert!(first_token(&path).unwrap_err().to_string().ends_with("does not exist"));
+        write_new(&path, "# ops\nann:0123456789abcdef\nbob:short\n").unwrap();
+        assert_eq!(first_token(&path).unwrap().reveal(), "0123456789abcdef");
+        private_file::replace(&path, "# nobody\n").unwrap();
+        assert!(matches!(first_token(&path), Err(AdminTokenError::Empty { .. })));
     }
 }

@@ -22,9 +22,11 @@ use sluice_shared::token::{Claims, NumericDate, Scratch, open};
 
 mod edge;
 mod http;
+mod signed;
 
 pub(crate) use edge::{Edge, Mood};
 pub(crate) use http::{Answer, send};
+pub(crate) use signed::{Signed, nonce, seconds};
 
 /// The token key of every test, as the operator would have written it.
 pub(crate) const KEY_SET: &str = r#"{"keys":[{"kty":"oct","kid":"test-1","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","alg":"dir","enc":"A256GCM","use":"enc","state":"current"}]}"#;

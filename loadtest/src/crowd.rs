@@ -52,9 +52,29 @@ impl Crowd {
 
     /// The status that each got; none where the server went away first.
     pub fn statuses(self) -> BTreeMap<Person, Option<u16>> {
-        let status = |connection: Option<Connection>| Some(connection?.read_answer("GET").ok()?.status());
-        self.0.into_iter().map(|(person, connection)| (person, status(connection))).collect()
+        self.0.into_iter().map(status).collect()
     }
+
+    /// The same, with something that happens once the first so many have their answers and the others may or may not.
+    ///
+    /// # Errors
+    /// What happens fails.
+    pub fn statuses_while(
+        mut self,
+        first: usize,
+        happens: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<BTreeMap<Person, Option<u16>>> {
+        let others = self.0.split_off(first);
+        let mut statuses = self.statuses();
+        happens()?;
+        statuses.extend(Self(others).statuses());
+        Ok(statuses)
+    }
+}
+
+fn status((person, connection): (Person, Option<Connection>)) -> (Person, Option<u16>) {
+    let answer = connection.and_then(|mut connection| connection.read_answer("GET").ok());
+    (person, answer.map(|answer| answer.status()))
 }
 
 /// `http://host:port/target` → `/target`.

@@ -12,13 +12,14 @@ use sluice_shared::serve::ClientAddress;
 use sluice_shared::token::random_id;
 
 use crate::metrics::CallMetrics;
-use crate::router;
+use crate::router::{self, Shown};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 64;
 /// The longest file id with every byte escaped, and the route before it.
 const PATH_BYTES_LOGGED_MAX: usize = 3200;
-const FOREIGN_PATH_BYTES_LOGGED_MAX: usize = 64;
+/// `/favicon.ico` and its like, but of no token the part that makes it one.
+const FOREIGN_PATH_BYTES_LOGGED_MAX: usize = 24;
 
 /// The name of a call, in the caller's logs and ours; in the request's extensions.
 #[derive(Debug, Clone)]
@@ -58,8 +59,7 @@ pub(crate) async fn observe(
     let endpoint = router::endpoint(matched);
     let method = request.method().clone();
     // Without its query: other programs' links, and our own, carry tokens there.
-    let is_plain = matched.is_some() && !router::is_secret(matched);
-    let path = loggable(is_plain, request.uri().path()).to_owned();
+    let path = loggable(router::shown(matched), request.uri().path()).to_owned();
     let client = request.extensions().get::<ClientAddress>().map(|client| tracing::field::display(client.0));
     request.extensions_mut().insert(request_id.clone());
 
@@ -85,12 +85,14 @@ pub(crate) async fn observe(
 
 /// The part of a path that may be logged. Of one that is none of ours, or carries a secret, the first segment only:
 /// older systems' links carry their tokens in the second or third, as tickets and timed links do.
-fn loggable(is_plain: bool, path: &str) -> &str {
-    let end = if is_plain {
-        path.len().min(PATH_BYTES_LOGGED_MAX)
-    } else {
-        let second = path.get(1..).and_then(|rest| rest.find('/'));
-        second.map_or(path.len(), |at| at + 1).min(FOREIGN_PATH_BYTES_LOGGED_MAX)
+fn loggable(shown: Shown, path: &str) -> &str {
+    let end = match shown {
+        Shown::Whole => path.len().min(PATH_BYTES_LOGGED_MAX),
+        Shown::Start(bytes) => path.len().min(bytes),
+        Shown::FirstSegment => {
+            let second = path.get(1..).and_then(|rest| rest.find('/'));
+            second.map_or(path.len(), |at| at + 1).min(FOREIGN_PATH_BYTES_LOGGED_MAX)
+        }
     };
     // Not at a character's boundary: then it is no path that anybody means.
     path.get(..end).unwrap_or("/")
@@ -125,20 +127,32 @@ mod tests {
 
     #[test]
     fn paths_of_others_are_cut_in_the_log() {
+        let ticket = "eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIiwidHlwIjoidGlja2V0In0";
         let table = [
-            (true, "/download/a/b.bin", "/download/a/b.bin"),
-            (false, "/api/get_file/eyJ0", "/api"),
-            (false, "/favicon.ico", "/favicon.ico"),
-            (false, "/", "/"),
-            (false, "*", "*"),
-            (false, "", ""),
-            (false, "//x", "/"),
+            (Shown::Whole, "/download/a/b.bin", "/download/a/b.bin"),
+            (Shown::FirstSegment, "/api/get_file/eyJ0", "/api"),
+            (Shown::FirstSegment, "/favicon.ico", "/favicon.ico"),
+            (Shown::FirstSegment, "/", "/"),
+            (Shown::FirstSegment, "*", "*"),
+            (Shown::FirstSegment, "", ""),
+            (Shown::FirstSegment, "//x", "/"),
+            (Shown::FirstSegment, &format!("/{ticket}"), "/eyJhbGciOiJkaXIiLCJlbmM"),
+            (
+                router::shown(Some("/api/links/{id}")),
+                "/api/links/u0123456789012345678901",
+                "/api/links/u0123456789012345678901",
+            ),
+            (
+                router::shown(Some("/api/links/{id}")),
+                &format!("/api/links/{ticket}"),
+                "/api/links/eyJhbGciOiJkaXIiLCJlbmM",
+            ),
         ];
-        for (is_ours, path, expected) in table {
-            assert_eq!(loggable(is_ours, path), expected, "{path}");
+        for (shown, path, expected) in table {
+            assert_eq!(loggable(shown, path), expected, "{path}");
         }
         let long = format!("/download/{}", "e".repeat(9000));
-        assert_eq!(loggable(true, &long).len(), PATH_BYTES_LOGGED_MAX);
-        assert_eq!(loggable(false, &long[9..]).len(), FOREIGN_PATH_BYTES_LOGGED_MAX);
+        assert_eq!(loggable(Shown::Whole, &long).len(), PATH_BYTES_LOGGED_MAX);
+        assert_eq!(loggable(Shown::FirstSegment, &long[9..]).len(), FOREIGN_PATH_BYTES_LOGGED_MAX);
     }
 }

@@ -15,6 +15,7 @@ use axum::{Router, middleware};
 
 use crate::api::Api;
 use crate::error::ApiError;
+use crate::links::LINK_ID_BYTES;
 use crate::metrics::{CallMetrics, Endpoint};
 use crate::{download, links, observe, renew, sealed, timed};
 
@@ -69,7 +70,22 @@ pub(crate) fn endpoint(matched: Option<&str>) -> Endpoint {
     }
 }
 
-/// Whether a matched route's path itself is worth a file to whoever reads it.
-pub(crate) fn is_secret(matched: Option<&str>) -> bool {
-    matches!(matched, Some(TICKET | TIMED))
+/// How much of a call's path may be logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Whole,
+    /// So many bytes.
+    Start(usize),
+    /// It, and not all of a long one.
+    FirstSegment,
+}
+
+/// The same by the matched route; a path may itself be worth a file to whoever reads it.
+pub(crate) fn shown(matched: Option<&str>) -> Shown {
+    match matched {
+        None | Some(TICKET | TIMED) => Shown::FirstSegment,
+        // As far as an id goes: some take the link itself for it.
+        Some(LINK) => Shown::Start("/api/links/".len() + LINK_ID_BYTES),
+        Some(_) => Shown::Whole,
+    }
 }

@@ -45,6 +45,10 @@ for use in "$@"; do
         want aria2c aria2
         want kill procps
         want redis-server redis-server
+        # Callers are written in these languages.
+        want php php-cli
+        # Compiles a source file before it runs it: a JRE does not.
+        want javac default-jdk-headless
         # Stores that hang are FUSE filesystems, which root mounts without help.
         [ "$(id -u)" -eq 0 ] || want fusermount3 fuse3
         want_python

@@ -31,6 +31,8 @@ use fields::NewLink;
 /// The ids of counted links begin so: whoever has an authentic token knows by it whether state has to be asked.
 const COUNTED: char = 'c';
 const UNCOUNTED: char = 'u';
+/// What follows is a random id: 16 bytes in base64url.
+pub(crate) const LINK_ID_BYTES: usize = 1 + 22;
 
 /// Whether a link's downloads are counted, by its id.
 pub(crate) fn is_counted(id: &str) -> bool {

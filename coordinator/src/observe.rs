@@ -17,14 +17,16 @@ use sluice_shared::token::random_id;
 
 use crate::api::Api;
 use crate::call_log::{CallLog, Line};
+use crate::download;
 use crate::metrics::{self, CallMetrics, Endpoint};
-use crate::{download, router};
+use crate::router::{self, Shown};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 64;
 /// The longest file id with every byte escaped, and the route before it.
 const PATH_BYTES_LOGGED_MAX: usize = 3200;
-const FOREIGN_PATH_BYTES_LOGGED_MAX: usize = 64;
+/// `/favicon.ico` and its like, but of no token the part that makes it one.
+const FOREIGN_PATH_BYTES_LOGGED_MAX: usize = 24;
 
 /// The name of a call, in the caller's logs and ours; in the request's extensions.
 #[derive(Debug, Clone)]
@@ -97,7 +99,7 @@ impl Answers for Observed {
         self.log.write(&Line {
             method: method.as_str(),
             // Without its query: other programs' links, and our own, carry tokens there.
-            path: loggable(!router::is_secret(endpoint), uri.path()),
+            path: loggable(router::shown(endpoint), uri.path()),
             status: response.status().as_u16(),
             request_id: request_id.as_str(),
             client,
@@ -110,12 +112,14 @@ impl Answers for Observed {
 
 /// The part of a path that may be logged. Of one that is none of ours, or carries a secret, the first segment only:
 /// older systems' links carry their tokens in the second or third, as tickets and timed links do.
-fn loggable(is_plain: bool, path: &str) -> &str {
-    let end = if is_plain {
-        path.len().min(PATH_BYTES_LOGGED_MAX)
-    } else {
-        let second = path.get(1..).and_then(|rest| rest.find('/'));
-        second.map_or(path.len(), |at| at + 1).min(FOREIGN_PATH_BYTES_LOGGED_MAX)
+fn loggable(shown: Shown, path: &str) -> &str {
+    let end = match shown {
+        Shown::Whole => path.len().min(PATH_BYTES_LOGGED_MAX),
+        Shown::Start(bytes) => path.len().min(bytes),
+        Shown::FirstSegment => {
+            let second = path.get(1..).and_then(|rest| rest.find('/'));
+            second.map_or(path.len(), |at| at + 1).min(FOREIGN_PATH_BYTES_LOGGED_MAX)
+        }
     };
     // Not at a character's boundary: then it is no path that anybody means.
     path.get(..end).unwrap_or("/")
@@ -150,20 +154,32 @@ mod tests {
 
     #[test]
     fn paths_of_others_are_cut_in_the_log() {
+        let ticket = "eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIiwidHlwIjoidGlja2V0In0";
         let table = [
-            (true, "/download/a/b.bin", "/download/a/b.bin"),
-            (false, "/api/get_file/eyJ0", "/api"),
-            (false, "/favicon.ico", "/favicon.ico"),
-            (false, "/", "/"),
-            (false, "*", "*"),
-            (false, "", ""),
-            (false, "//x", "/"),
+            (Shown::Whole, "/download/a/b.bin", "/download/a/b.bin"),
+            (Shown::FirstSegment, "/api/get_file/eyJ0", "/api"),
+            (Shown::FirstSegment, "/favicon.ico", "/favicon.ico"),
+            (Shown::FirstSegment, "/", "/"),
+            (Shown::FirstSegment, "*", "*"),
+            (Shown::FirstSegment, "", ""),
+            (Shown::FirstSegment, "//x", "/"),
+            (Shown::FirstSegment, &format!("/{ticket}"), "/eyJhbGciOiJkaXIiLCJlbmM"),
+            (
+                router::shown(Endpoint::Links),
+                "/api/links/u0123456789012345678901",
+                "/api/links/u0123456789012345678901",
+            ),
+            (
+                router::shown(Endpoint::Links),
+                &format!("/api/links/{ticket}"),
+                "/api/links/eyJhbGciOiJkaXIiLCJlbmM",
+            ),
         ];
-        for (is_ours, path, expected) in table {
-            assert_eq!(loggable(is_ours, path), expected, "{path}");
+        for (shown, path, expected) in table {
+            assert_eq!(loggable(shown, path), expected, "{path}");
         }
         let long = format!("/download/{}", "e".repeat(9000));
-        assert_eq!(loggable(true, &long).len(), PATH_BYTES_LOGGED_MAX);
-        assert_eq!(loggable(false, &long[9..]).len(), FOREIGN_PATH_BYTES_LOGGED_MAX);
+        assert_eq!(loggable(Shown::Whole, &long).len(), PATH_BYTES_LOGGED_MAX);
+        assert_eq!(loggable(Shown::FirstSegment, &long[9..]).len(), FOREIGN_PATH_BYTES_LOGGED_MAX);
     }
 }

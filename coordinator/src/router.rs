@@ -15,6 +15,7 @@ use axum::routing::{delete, get, post};
 
 use crate::api::Api;
 use crate::error::ApiError;
+use crate::links::LINK_ID_BYTES;
 use crate::metrics::Endpoint;
 use crate::{download, links, renew, sealed, timed};
 
@@ -78,9 +79,24 @@ fn is_one_below(path: &str, route: &str) -> bool {
     path.strip_prefix(fixed).is_some_and(|segment| !segment.is_empty() && !segment.contains('/'))
 }
 
-/// Whether a path itself may be worth a file to whoever reads it.
-pub(crate) fn is_secret(endpoint: Endpoint) -> bool {
-    matches!(endpoint, Endpoint::Redeem | Endpoint::Timed | Endpoint::Unknown)
+/// How much of a call's path may be logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Whole,
+    /// So many bytes.
+    Start(usize),
+    /// It, and not all of a long one.
+    FirstSegment,
+}
+
+/// The same by what the path is; it may itself be worth a file to whoever reads it.
+pub(crate) fn shown(endpoint: Endpoint) -> Shown {
+    match endpoint {
+        Endpoint::Redeem | Endpoint::Timed | Endpoint::Unknown => Shown::FirstSegment,
+        // As far as an id goes: some take the link itself for it.
+        Endpoint::Links => Shown::Start("/api/links/".len() + LINK_ID_BYTES),
+        _ => Shown::Whole,
+    }
 }
 
 #[cfg(test)]

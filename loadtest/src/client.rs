@@ -197,17 +197,24 @@ pub struct Request {
     method: &'static str,
     url: String,
     fields: String,
+    body: String,
     redirects_max: usize,
 }
 
 impl Request {
     pub fn new(method: &'static str, url: &str) -> Self {
-        Self { method, url: url.to_owned(), fields: String::new(), redirects_max: 0 }
+        Self { method, url: url.to_owned(), fields: String::new(), body: String::new(), redirects_max: 0 }
     }
 
     pub fn field(mut self, name: &str, value: &str) -> Self {
         let _ = write!(self.fields, "{name}: {value}\r\n");
         self
+    }
+
+    /// A body, and its `Content-Length`.
+    pub fn body(mut self, body: &str) -> Self {
+        body.clone_into(&mut self.body);
+        self.field("Content-Length", &body.len().to_string())
     }
 
     /// `Range: bytes=…`; `range` is what stands after the `=`.
@@ -230,9 +237,10 @@ impl Request {
         for _ in 0..=self.redirects_max {
             let (address, target) = split_url(&url)?;
             let mut connection = Connection::open(address)?;
-            let (method, fields) = (self.method, &self.fields);
-            let request =
-                format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{fields}\r\n");
+            let (method, fields, body) = (self.method, &self.fields, &self.body);
+            let request = format!(
+                "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{fields}\r\n{body}"
+            );
             connection.send(request.as_bytes())?;
             let head = connection.read_head()?;
             let redirect = matches!(head.status, 301 | 302 | 303 | 307 | 308) && self.redirects_max > 0;

@@ -1,4 +1,4 @@
-//! A coordinator and its edges over one folder of files, in a temporary folder of their own.
+//! Coordinators and their edges over one folder of files, in a temporary folder of their own.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -11,7 +11,7 @@ use sluice_shared::keys::KeyFile;
 use sluice_shared::token::{self, Claims};
 use tempfile::TempDir;
 
-use crate::client::{self, Request};
+use crate::client::{self, Answer, Request};
 use crate::content::Content;
 use crate::settings;
 use crate::wait::wait_until;
@@ -19,10 +19,12 @@ use crate::wait::wait_until;
 mod answers;
 mod builder;
 mod member;
+mod redis;
 
 pub use answers::{EdgeStatus, Offer, token_of};
 pub use builder::Builder;
 pub use member::Member;
+pub use redis::RedisServer;
 
 /// Where this variable is set, the folder of every cluster stays, and its place is printed.
 const KEEP: &str = "LOADTEST_KEEP";
@@ -30,8 +32,10 @@ const KEEP: &str = "LOADTEST_KEEP";
 /// A running cluster. Dropping it ends its programs; its folder stays where a test panics, or [`KEEP`] is set.
 #[derive(Debug)]
 pub struct Cluster {
-    coordinator: Member,
+    /// Not empty.
+    coordinators: Vec<Member>,
     edges: Vec<Member>,
+    redis: Option<RedisServer>,
     files: Vec<(String, Content)>,
     /// Dropped after the programs that live in it.
     folder: Option<TempDir>,
@@ -43,8 +47,21 @@ impl Cluster {
         Builder::new()
     }
 
+    /// The first coordinator.
     pub fn coordinator(&mut self) -> &mut Member {
-        &mut self.coordinator
+        &mut self.coordinators[0]
+    }
+
+    pub fn coordinators(&self) -> &[Member] {
+        &self.coordinators
+    }
+
+    /// Where coordinators keep their state.
+    ///
+    /// # Panics
+    /// The cluster was started without.
+    pub fn redis(&mut self) -> &mut RedisServer {
+        self.redis.as_mut().expect("the cluster was started with a Redis")
     }
 
     /// An edge, counted from 0.
@@ -88,6 +105,15 @@ impl Cluster {
         Ok(token::seal(claims, keys.ring().load().current())?)
     }
 
+    /// Sends a request to the first coordinator's admin API.
+    ///
+    /// # Errors
+    /// Nobody answers, or the coordinator has made no token.
+    pub fn admin(&self, method: &'static str, path: &str) -> anyhow::Result<Answer> {
+        let url = format!("{}{path}", self.coordinators[0].admin_url());
+        Request::new(method, &url).field("Authorization", &format!("Bearer {}", self.admin_token()?)).send()
+    }
+
     /// The token that the admin API wants.
     ///
     /// # Errors
@@ -101,7 +127,7 @@ impl Cluster {
 
     /// The coordinator's URL of a file, which redirects to an edge. The id must need no escapes.
     pub fn download_url(&self, file_id: &str) -> String {
-        format!("{}/download/{file_id}?user_id=tester", self.coordinator.url())
+        format!("{}/download/{file_id}?user_id=tester", self.coordinators[0].url())
     }
 
     /// What the files that the cluster was started with should hold.
@@ -118,32 +144,40 @@ impl Cluster {
     /// # Errors
     /// It does not answer with one.
     pub fn request_download(&self, file_id: &str) -> anyhow::Result<Offer> {
-        let url = format!("{}/api/request-download?file_id={file_id}&user_id=tester", self.coordinator.url());
+        let url =
+            format!("{}/api/request-download?file_id={file_id}&user_id=tester", self.coordinators[0].url());
         Offer::parse(&client::get_here(&url)?)
     }
 
-    /// How the coordinator sees the edges.
+    /// How the first coordinator sees the edges.
     ///
     /// # Errors
     /// It does not tell.
     pub fn edge_statuses(&self) -> anyhow::Result<Vec<EdgeStatus>> {
-        let url = format!("{}/admin/v1/edges", self.coordinator.admin_url());
+        self.edge_statuses_at(&self.coordinators[0])
+    }
+
+    fn edge_statuses_at(&self, coordinator: &Member) -> anyhow::Result<Vec<EdgeStatus>> {
+        let url = format!("{}/admin/v1/edges", coordinator.admin_url());
         let bearer = format!("Bearer {}", self.admin_token()?);
         let answer = Request::new("GET", &url).field("Authorization", &bearer).send()?;
         ensure!(answer.status() == 200, "{url}: {} {}", answer.status(), answer.text());
         EdgeStatus::parse_list(&answer.json()?)
     }
 
-    /// Waits until the coordinator sees exactly these edges up, and sends downloads to no other.
+    /// Waits until every coordinator sees exactly these edges up, and sends downloads to no other.
     ///
     /// # Errors
     /// It does not come to see it.
     pub fn wait_until_up(&self, indices: &[usize]) -> anyhow::Result<()> {
         let wanted: Vec<&str> = indices.iter().map(|index| self.edges[*index].id()).collect();
-        wait_until(&format!("the coordinator sees {wanted:?} up, and no other"), || {
-            let statuses = self.edge_statuses()?;
-            Ok(statuses.iter().all(|edge| edge.is_settled(wanted.contains(&edge.id.as_str()))))
-        })
+        for coordinator in &self.coordinators {
+            wait_until(&format!("{} sees {wanted:?} up, and no other", coordinator.id()), || {
+                let statuses = self.edge_statuses_at(coordinator)?;
+                Ok(statuses.iter().all(|edge| edge.is_settled(wanted.contains(&edge.id.as_str()))))
+            })?;
+        }
+        Ok(())
     }
 
     /// SIGKILL to an edge. The coordinator learns of it by itself.
@@ -167,12 +201,7 @@ impl Cluster {
     /// # Errors
     /// It does not end, or does not get ready.
     pub fn restart(&mut self, edge: usize) -> anyhow::Result<()> {
-        let edge = &mut self.edges[edge];
-        if edge.process.is_running()? {
-            edge.process.terminate()?;
-        }
-        edge.process.start()?;
-        edge.wait_until_ready()
+        self.edges[edge].restart()
     }
 
     /// Writes a file beneath the root, under a temporary name first, as publishers should.
@@ -188,7 +217,7 @@ impl Cluster {
     /// # Errors
     /// A log cannot be read.
     pub fn logs(&self) -> anyhow::Result<Vec<(&str, String)>> {
-        let members = self.edges.iter().chain([&self.coordinator]);
+        let members = self.edges.iter().chain(&self.coordinators);
         members.map(|member| Ok((member.id(), member.log()?))).collect()
     }
 }
@@ -200,7 +229,7 @@ impl Drop for Cluster {
             let kept = folder.keep();
             let mut out = io::stderr().lock();
             let _ = writeln!(out, "the cluster's folder is kept: {}", kept.display());
-            for member in self.edges.iter().chain([&self.coordinator]) {
+            for member in self.edges.iter().chain(&self.coordinators) {
                 let _ = writeln!(out, "--- end of {}'s log\n{}", member.id(), member.process.log_tail());
             }
         }

@@ -11,9 +11,11 @@
 //! # Ok(()) }
 //! ```
 
+pub mod caller;
 pub mod client;
 pub mod cluster;
 pub mod content;
+pub mod crowd;
 pub mod download;
 pub mod faulty_store;
 pub mod ports;

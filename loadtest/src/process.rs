@@ -1,5 +1,6 @@
 //! One program of a cluster: started, its output kept in a file, ended by its own process id and no other way.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use crate::wait::wait_until;
 pub struct Process {
     name: String,
     binary: PathBuf,
-    config: PathBuf,
+    arguments: Vec<OsString>,
     log: PathBuf,
     run_as: RunAs,
     child: Option<Child>,
@@ -35,7 +36,12 @@ pub struct RunAs {
 impl Process {
     /// A program that is not started yet. Its output goes to `log`, every start's after the one before.
     pub fn new(name: &str, binary: PathBuf, config: PathBuf, log: PathBuf) -> Self {
-        Self { name: name.to_owned(), binary, config, log, run_as: RunAs::default(), child: None }
+        Self::with_arguments(name, binary, vec!["--config".into(), config.into()], log)
+    }
+
+    /// The same of a program that is none of ours, and takes these arguments.
+    pub fn with_arguments(name: &str, binary: PathBuf, arguments: Vec<OsString>, log: PathBuf) -> Self {
+        Self { name: name.to_owned(), binary, arguments, log, run_as: RunAs::default(), child: None }
     }
 
     /// Has it run as something else than the caller.
@@ -65,8 +71,7 @@ impl Process {
             command.uid(id).gid(id);
         }
         let child = command
-            .arg("--config")
-            .arg(&self.config)
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

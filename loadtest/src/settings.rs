@@ -10,6 +10,8 @@ use crate::ports::Port;
 /// Names of the files in a cluster's folder.
 pub(crate) const KEYS: &str = "keys.jwks.json";
 pub(crate) const ADMIN_TOKENS: &str = "admin.tokens";
+pub(crate) const TICKETS: &str = "tickets.jwks.json";
+pub(crate) const CLIENTS: &str = "clients.toml";
 pub(crate) const ROOT: &str = "files";
 
 /// Changes to a program's usual configuration; later ones win.
@@ -65,10 +67,15 @@ impl Addresses {
     }
 }
 
-/// The usual configuration of an edge.
-pub(crate) fn edge(id: &str, own: &Addresses, coordinator: &Addresses) -> Table {
+/// The usual configuration of an edge that sends clients back to these coordinators.
+pub(crate) fn edge<'a>(
+    id: &str,
+    own: &Addresses,
+    coordinators: impl IntoIterator<Item = &'a Addresses>,
+) -> Table {
     let (listen, admin_listen, url) = (own.public.address(), own.admin.address(), own.public.url());
-    let coordinator_url = coordinator.public.url();
+    let coordinators = coordinators.into_iter().map(|addresses| Value::String(addresses.public.url()));
+    let coordinators = Value::Array(coordinators.collect());
     toml! {
         id = id
         listen = listen
@@ -77,7 +84,7 @@ pub(crate) fn edge(id: &str, own: &Addresses, coordinator: &Addresses) -> Table 
         root = ROOT
         zone = "a"
         threads = 1
-        coordinator_urls = [coordinator_url]
+        coordinator_urls = coordinators
         [cache]
         size = "64MiB"
         [keys]
@@ -88,8 +95,9 @@ pub(crate) fn edge(id: &str, own: &Addresses, coordinator: &Addresses) -> Table 
     }
 }
 
-/// The usual configuration of the coordinator over these edges.
+/// The usual configuration of a coordinator over these edges.
 pub(crate) fn coordinator<'a>(
+    id: &str,
     own: &Addresses,
     edges: impl Iterator<Item = (&'a str, &'a Addresses)>,
 ) -> Table {
@@ -105,8 +113,10 @@ pub(crate) fn coordinator<'a>(
         })
     });
     let edges = Value::Array(edges.collect());
+    // One folder is all coordinators' of a cluster; a state file is one's own.
+    let state = format!("{id}.redb");
     toml! {
-        id = "coordinator-1"
+        id = id
         listen = listen
         admin_listen = admin_listen
         public_url = public_url
@@ -114,11 +124,15 @@ pub(crate) fn coordinator<'a>(
         [keys]
         source = "file"
         path = KEYS
+        ticket_path = TICKETS
         [registry]
         source = "static"
         edges = edges
+        [state]
+        path = state
         [auth]
         schemes = ["open"]
+        clients_file = CLIENTS
         [links]
         token_ttl = "15m"
     }

@@ -54,7 +54,7 @@ impl SoloEdge {
         let path = |name: &str| folder.path().join(name);
         let keys = KeyFile::load_or_create(&path(settings::KEYS))?;
         let (own, coordinator) = (Addresses::take()?, Addresses::take()?);
-        let config = settings::edge("edge-1", &own, &coordinator);
+        let config = settings::edge("edge-1", &own, [&coordinator]);
         let root = Settings::default().toml(&format!("root = {root:?}"));
         Settings::together([root, change(Settings::default())]).write(config, &path("edge-1.toml"))?;
         let binary = process::binary("sluice-edge")?;

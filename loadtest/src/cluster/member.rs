@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 
-use crate::client;
+use crate::client::{self, Answer};
 use crate::process::Process;
 use crate::settings::Addresses;
 use crate::wait::wait_until;
@@ -52,6 +52,36 @@ impl Member {
         &mut self.process
     }
 
+    /// What `/readyz` says.
+    ///
+    /// # Errors
+    /// Nobody answers there.
+    pub fn readiness(&self) -> anyhow::Result<Answer> {
+        client::get_here(&format!("{}/readyz", self.admin_url()))
+    }
+
+    /// What `/metrics` says of a series, by its name and labels as they are written there.
+    ///
+    /// # Errors
+    /// Nobody answers, or there is no such series.
+    pub fn metric(&self, series: &str) -> anyhow::Result<f64> {
+        let text = client::get_here(&format!("{}/metrics", self.admin_url()))?.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.with_context(|| format!("no {series} in {text}"))?.parse().context("a metric is a number")
+    }
+
+    /// Starts it again, ending it first where it runs, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not end, or does not get ready.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        if self.process.is_running()? {
+            self.process.terminate()?;
+        }
+        self.process.start()?;
+        self.wait_until_ready()
+    }
+
     pub(crate) fn pid(&self) -> Option<u32> {
         self.process.pid()
     }
@@ -61,8 +91,7 @@ impl Member {
             bail!("{} has ended by itself; it said:\n{}", self.id(), self.process.log_tail());
         }
         // Nobody listens yet, or the answer is "not yet".
-        Ok(client::get_here(&format!("{}/readyz", self.admin_url()))
-            .is_ok_and(|answer| answer.status() == 200))
+        Ok(self.readiness().is_ok_and(|answer| answer.status() == 200))
     }
 
     pub(crate) fn wait_until_ready(&mut self) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@ use crate::observe::RequestId;
 use crate::state::Subscriber;
 
 /// The largest body of any call. The largest one that is meant has a file id and a name, escaped, sealed.
-const BODY_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 
 pub(crate) struct Call {
     pub(crate) parts: Parts,

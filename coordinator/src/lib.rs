@@ -19,6 +19,7 @@ mod membership;
 mod metrics;
 mod mint;
 mod observe;
+mod openapi;
 mod renew;
 mod router;
 pub mod routing;

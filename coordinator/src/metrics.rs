@@ -58,12 +58,13 @@ pub(crate) enum Endpoint {
     Renew,
     Timed,
     Sealed,
+    Document,
     /// No path of ours.
     Unknown,
 }
 
 impl Endpoint {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::RequestDownload,
         Self::Download,
         Self::Links,
@@ -71,6 +72,7 @@ impl Endpoint {
         Self::Renew,
         Self::Timed,
         Self::Sealed,
+        Self::Document,
         Self::Unknown,
     ];
 
@@ -83,6 +85,7 @@ impl Endpoint {
             Self::Renew => "renew",
             Self::Timed => "timed",
             Self::Sealed => "sealed",
+            Self::Document => "document",
             Self::Unknown => "unknown",
         }
     }

@@ -12,8 +12,8 @@ use crate::api::is_user_id;
 use crate::error::{ApiError, FieldFault};
 
 /// Longest name to save as, in bytes: what file systems take.
-const FILENAME_BYTES_MAX: usize = 255;
-const DOWNLOADS_MAX: u32 = 1_000_000;
+pub(crate) const FILENAME_BYTES_MAX: usize = 255;
+pub(crate) const DOWNLOADS_MAX: u32 = 1_000_000;
 
 /// A link to be.
 #[derive(Debug, PartialEq)]

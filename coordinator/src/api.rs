@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::Guard;
+use bytes::Bytes;
 use sluice_shared::client_net::ClientNet;
 use sluice_shared::file_id::FileId;
 use sluice_shared::keys::KeyFile;
@@ -21,7 +22,7 @@ use crate::mint::{Minted, Minter, Order, Terms};
 use crate::routing::{Edge, Snapshot};
 use crate::state::State;
 
-const USER_ID_BYTES_MAX: usize = 256;
+pub(crate) const USER_ID_BYTES_MAX: usize = 256;
 
 pub(crate) struct Api {
     pub(crate) authenticator: Authenticator,
@@ -34,6 +35,8 @@ pub(crate) struct Api {
     pub(crate) links: LinkRules,
     pub(crate) sealed: Option<Sealed>,
     pub(crate) timed: Option<Timed>,
+    /// What is offered, for programs to read: JSON.
+    pub(crate) document: Bytes,
 }
 
 /// What a token is minted for.

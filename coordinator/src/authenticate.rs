@@ -12,10 +12,10 @@ use crate::clients::{Barred, Client, ClientsFile};
 use crate::error::ApiError;
 use crate::state::{State, Throttled};
 
-mod app_jwt;
+pub(crate) mod app_jwt;
 mod failures;
 mod open;
-mod signature;
+pub(crate) mod signature;
 
 pub(crate) use app_jwt::AppJwt;
 pub(crate) use failures::Failures;

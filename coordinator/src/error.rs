@@ -198,7 +198,7 @@ impl ApiError {
         }
     }
 
-    fn detail(&self) -> Cow<'static, str> {
+    pub(crate) fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::Seal(SealError::TooLong) => "file_id and the other names are too long together".into(),
             other => other.to_string().into(),

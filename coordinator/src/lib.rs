@@ -20,6 +20,7 @@ mod membership;
 mod metrics;
 mod mint;
 mod observe;
+mod openapi;
 mod renew;
 mod router;
 pub mod routing;

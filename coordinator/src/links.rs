@@ -24,7 +24,7 @@ use crate::error::{ApiError, FieldFault};
 use crate::mint::Terms;
 use crate::state::{LinkRecord, Redeemed, Revocation, Visit};
 
-mod fields;
+pub(crate) mod fields;
 
 use fields::NewLink;
 

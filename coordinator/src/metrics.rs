@@ -64,12 +64,13 @@ pub(crate) enum Endpoint {
     Renew,
     Timed,
     Sealed,
+    Document,
     /// No path of ours.
     Unknown,
 }
 
 impl Endpoint {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::RequestDownload,
         Self::Download,
         Self::Links,
@@ -77,6 +78,7 @@ impl Endpoint {
         Self::Renew,
         Self::Timed,
         Self::Sealed,
+        Self::Document,
         Self::Unknown,
     ];
 
@@ -89,6 +91,7 @@ impl Endpoint {
             Self::Renew => "renew",
             Self::Timed => "timed",
             Self::Sealed => "sealed",
+            Self::Document => "document",
             Self::Unknown => "unknown",
         }
     }

@@ -6,50 +6,60 @@
 //! | `/download/` | the same, and anybody under `public_prefixes` |
 //! | `/d/`, `/renew`, `/api/get_file/` | whoever has the ticket, token or timed link |
 //! | `/api/secure/` | callers that sealed their call, where `auth.schemes` has "sealed" |
-//! | `/security-info` | anybody |
+//! | `/security-info`, `/openapi.json` | anybody |
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 
 use crate::api::Api;
 use crate::error::ApiError;
 use crate::links::LINK_ID_BYTES;
 use crate::metrics::Endpoint;
-use crate::{download, links, renew, sealed, timed};
+use crate::{download, links, openapi, renew, sealed, timed};
 
-const REQUEST_DOWNLOAD: &str = "/api/request-download";
-const DOWNLOAD: &str = "/download/{*file_id}";
+pub(crate) const REQUEST_DOWNLOAD: &str = "/api/request-download";
+pub(crate) const DOWNLOAD: &str = "/download/{*file_id}";
 /// The router's wildcard takes one byte at least; here the file id is empty, which is an error like another.
-const DOWNLOAD_NOTHING: &str = "/download/";
-const LINKS: &str = "/api/links";
-const LINK: &str = "/api/links/{id}";
-const TICKET: &str = "/d/{ticket}";
-const RENEW: &str = "/renew";
-const TIMED: &str = "/api/get_file/{token}";
-const SEALED: &str = "/api/secure/request-download";
-const SECURITY_INFO: &str = "/security-info";
+pub(crate) const DOWNLOAD_NOTHING: &str = "/download/";
+pub(crate) const LINKS: &str = "/api/links";
+pub(crate) const LINK: &str = "/api/links/{id}";
+pub(crate) const TICKET: &str = "/d/{ticket}";
+pub(crate) const RENEW: &str = "/renew";
+pub(crate) const TIMED: &str = "/api/get_file/{token}";
+pub(crate) const SEALED: &str = "/api/secure/request-download";
+pub(crate) const SECURITY_INFO: &str = "/security-info";
+pub(crate) const DOCUMENT: &str = "/openapi.json";
+
+/// Paths, and what answers there. `get` answers HEAD too, by the GET handler without its body.
+pub(crate) fn routes(has_timed: bool, has_sealed: bool) -> Vec<(&'static str, MethodRouter<Arc<Api>>)> {
+    let mut routes = vec![
+        (REQUEST_DOWNLOAD, get(download::request_download)),
+        (DOWNLOAD, get(download::redirect)),
+        (DOWNLOAD_NOTHING, get(download::redirect)),
+        (LINKS, post(links::create)),
+        (LINK, delete(links::revoke)),
+        (TICKET, get(links::redeem)),
+        (RENEW, get(renew::renew)),
+        (DOCUMENT, get(openapi::document)),
+    ];
+    if has_timed {
+        routes.push((TIMED, get(timed::redirect)));
+    }
+    if has_sealed {
+        routes.push((SEALED, post(sealed::request_download)));
+        routes.push((SECURITY_INFO, get(sealed::security_info)));
+    }
+    routes
+}
 
 pub(crate) fn api(api: Arc<Api>) -> Router {
-    // `get` answers HEAD too, by the GET handler without its body.
-    let mut router = Router::new()
-        .route(REQUEST_DOWNLOAD, get(download::request_download))
-        .route(DOWNLOAD, get(download::redirect))
-        .route(DOWNLOAD_NOTHING, get(download::redirect))
-        .route(LINKS, post(links::create))
-        .route(LINK, delete(links::revoke))
-        .route(TICKET, get(links::redeem))
-        .route(RENEW, get(renew::renew));
-    if api.timed.is_some() {
-        router = router.route(TIMED, get(timed::redirect));
-    }
-    if api.sealed.is_some() {
-        router = router
-            .route(SEALED, post(sealed::request_download))
-            .route(SECURITY_INFO, get(sealed::security_info));
-    }
-    router
+    let routes = routes(api.timed.is_some(), api.sealed.is_some());
+    let add = |router: Router<Arc<Api>>, (path, answered)| router.route(path, answered);
+    routes
+        .into_iter()
+        .fold(Router::new(), add)
         .with_state(api)
         .method_not_allowed_fallback(async || ApiError::Method)
         .fallback(async || ApiError::UnknownPath)
@@ -65,6 +75,7 @@ pub(crate) fn endpoint(path: &str) -> Endpoint {
         REQUEST_DOWNLOAD => Endpoint::RequestDownload,
         LINKS => Endpoint::Links,
         RENEW => Endpoint::Renew,
+        DOCUMENT => Endpoint::Document,
         SEALED | SECURITY_INFO => Endpoint::Sealed,
         path if is_one_below(path, LINK) => Endpoint::Links,
         path if is_one_below(path, TICKET) => Endpoint::Redeem,
@@ -121,6 +132,7 @@ mod tests {
             ("/api/get_file/x", Endpoint::Timed),
             ("/api/secure/request-download", Endpoint::Sealed),
             ("/security-info", Endpoint::Sealed),
+            ("/openapi.json", Endpoint::Document),
             ("/", Endpoint::Unknown),
             ("*", Endpoint::Unknown),
         ];

@@ -27,7 +27,7 @@ use crate::membership::Membership;
 use crate::mint::Minter;
 use crate::observe::Observed;
 use crate::state::{self, State, StateStartError};
-use crate::{admin_api, metrics};
+use crate::{admin_api, metrics, openapi};
 
 /// Between `/readyz` saying "draining" and the end of accepting: for load balancers that ask each second to hear it.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -115,7 +115,9 @@ pub async fn run(config: Config, metrics: PrometheusHandle) -> Result<(), StartE
     let admin =
         admin::router(Arc::clone(&readiness) as Arc<dyn Probed>, metrics, config.admin_hosts.clone(), pages);
     announce(&config, &api_listener, &admin_listener)?;
+    let document = openapi::Offered::by(&config).document();
     let api = Observed::new(Arc::new(Api {
+        document,
         authenticator: Authenticator::new(schemes(&config.access, &clients, &state), config.public_prefixes),
         clients,
         membership,

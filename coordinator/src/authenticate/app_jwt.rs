@@ -10,8 +10,8 @@ use crate::call::Call;
 use crate::clients::{Client, ClientScheme};
 use crate::error::ApiError;
 
-const APP_KEY: &str = "AppKey";
-const AUTHORIZATION: &str = "Authorization";
+pub(crate) const APP_KEY: &str = "AppKey";
+pub(crate) const AUTHORIZATION: &str = "Authorization";
 
 pub(crate) struct AppJwt {
     pub(crate) clients: KnownClients,

@@ -15,13 +15,13 @@ use crate::clients::{Client, ClientScheme};
 use crate::error::ApiError;
 use crate::state::NonceUse;
 
-const ACCESS_KEY: &str = "Auth-Access-Key";
-const NONCE: &str = "Auth-Nonce";
-const TIMESTAMP: &str = "Auth-Timestamp";
-const SIGNATURE: &str = "Auth-Signature";
-const CONTENT_MD5: &str = "Content-MD5";
+pub(crate) const ACCESS_KEY: &str = "Auth-Access-Key";
+pub(crate) const NONCE: &str = "Auth-Nonce";
+pub(crate) const TIMESTAMP: &str = "Auth-Timestamp";
+pub(crate) const SIGNATURE: &str = "Auth-Signature";
+pub(crate) const CONTENT_MD5: &str = "Content-MD5";
 /// Longest nonce, in bytes: a UUID has 36.
-const NONCE_BYTES_MAX: usize = 128;
+pub(crate) const NONCE_BYTES_MAX: usize = 128;
 
 pub(crate) struct Signature {
     pub(crate) clients: KnownClients,

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Limited};
 use sluice_shared::query::Query;
 use sluice_shared::serve::ClientAddress;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, FieldFault};
 use crate::observe::RequestId;
 use crate::state::Subscriber;
 
@@ -64,4 +64,12 @@ impl Call {
         }
         first.map(|value| value.to_str().map_err(|_| ApiError::HeaderText(name))).transpose()
     }
+}
+
+/// A body that is an object, as far as its beginning tells. An array of its fields' values is none, though serde would
+/// take one.
+pub(crate) fn object(body: &[u8]) -> Result<&[u8], ApiError> {
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let refusal = || ApiError::Field(FieldFault::Json("it does not begin as one".to_owned()));
+    is_object.then_some(body).ok_or_else(refusal)
 }

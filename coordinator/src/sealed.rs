@@ -14,7 +14,7 @@ use sluice_shared::file_id::FileId;
 
 use crate::answer::{Links, sent_to};
 use crate::api::{Api, Wanted, locate, user_id};
-use crate::call::Call;
+use crate::call::{Call, object};
 use crate::config::access::Sealed;
 use crate::error::{ApiError, FieldFault};
 use crate::mint::Terms;
@@ -88,7 +88,8 @@ async fn verify(api: &Api, sealed: &Sealed, call: &Call, now: SystemTime) -> Res
 }
 
 fn json<'b, T: Deserialize<'b>>(text: &'b [u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(text).map_err(|fault| ApiError::Field(FieldFault::Json(fault.to_string())))
+    serde_json::from_slice(object(text)?)
+        .map_err(|fault| ApiError::Field(FieldFault::Json(fault.to_string())))
 }
 
 #[derive(Serialize)]

@@ -9,6 +9,7 @@ use sluice_shared::file_id::{FileId, is_allowed};
 use sluice_shared::token::ticket::BIND_REDEEMER;
 
 use crate::api::is_user_id;
+use crate::call::object;
 use crate::error::{ApiError, FieldFault};
 
 /// Longest name to save as, in bytes: what file systems take.
@@ -17,7 +18,7 @@ pub(crate) const DOWNLOADS_MAX: u32 = 1_000_000;
 
 /// A link to be.
 #[derive(Debug, PartialEq)]
-pub(super) struct NewLink<'b> {
+pub(crate) struct NewLink<'b> {
     pub(super) file_id: FileId<'b>,
     pub(super) user_id: Option<String>,
     pub(super) ttl: Option<Duration>,
@@ -44,8 +45,8 @@ struct RawLink<'b> {
 impl<'b> NewLink<'b> {
     /// # Errors
     /// The first fault, by its field.
-    pub(super) fn parse(body: &'b [u8]) -> Result<Self, ApiError> {
-        let mut deserializer = serde_json::Deserializer::from_slice(body);
+    pub(crate) fn parse(body: &'b [u8]) -> Result<Self, ApiError> {
+        let mut deserializer = serde_json::Deserializer::from_slice(object(body)?);
         let raw: RawLink<'b> = serde_path_to_error::deserialize(&mut deserializer).map_err(json_fault)?;
         deserializer.end().map_err(|_| json("something follows the object"))?;
         let file_id = FileId::parse(raw.file_id);
@@ -153,6 +154,7 @@ mod tests {
             (r#"{"file_id":"a","bind_ip":"here"}"#, "'bind_ip'"),
             (r#"{"file_id":"a","rate":0}"#, "'rate'"),
             (r#"["a"]"#, "object"),
+            (r#"["a",null,null,null,null,null,null]"#, "object"),
             (r#"{"file_id":"a"} x"#, "follows"),
             ("", "object"),
             ("\u{feff}{}", "object"),

@@ -13,12 +13,13 @@ use super::callers::{self, Who};
 use super::faults::{self, Step};
 use super::{Offered, schemas};
 use crate::config::SchemeName;
+use crate::error::ApiError;
 use crate::router;
 
 /// A call; one that is made by GET may be made by HEAD.
 pub(super) struct Call {
     /// As the router has it.
-    pub(super) path: &'static str,
+    path: &'static str,
     method: HttpMethod,
     id: &'static str,
     summary: &'static str,
@@ -231,6 +232,11 @@ impl Call {
         paths.path(path, PathItem::new(HttpMethod::Head, self.operation(offered, false)))
     }
 
+    /// What it can fail with, an error of each kind.
+    pub(super) fn errors(&self, offered: &Offered) -> Vec<ApiError> {
+        self.steps.iter().flat_map(|step| step.errors(offered)).collect()
+    }
+
     /// Answers to HEAD have no content.
     fn operation(&self, offered: &Offered, has_content: bool) -> Operation {
         let request_id = callers::header(
@@ -242,7 +248,6 @@ impl Call {
         );
         let parameters =
             self.parameters.iter().cloned().chain(self.who.parameters(offered)).chain([request_id]);
-        let errors = self.steps.iter().flat_map(|step| step.errors(offered)).collect();
         let id = if has_content { self.id.to_owned() } else { format!("{}-head", self.id) };
         let mut operation = OperationBuilder::new()
             .operation_id(Some(id))
@@ -250,7 +255,7 @@ impl Call {
             .parameters(Some(parameters))
             .request_body(self.body.map(body))
             .response(self.answer.status().as_str(), self.answer.described(has_content));
-        for (status, answer) in faults::answers(errors, has_content) {
+        for (status, answer) in faults::answers(self.errors(offered), has_content) {
             operation = operation.response(status.as_str(), answer);
         }
         // The empty list would take away a requirement of the whole document, which has none.

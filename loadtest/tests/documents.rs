@@ -33,8 +33,13 @@ fn shell(command: &str, folder: &Path) -> anyhow::Result<String> {
 
 #[test]
 fn every_command_of_the_readme_does_what_it_says() -> anyhow::Result<()> {
-    let cluster =
-        Cluster::start().edges(3).file("big.bin", 30 << 20).file("reports/2026.pdf", 1 << 20).ready()?;
+    let timed = "[timed]\nsecret = \"a secret of another site's\"\nfile_id = \"hello.txt\"";
+    let cluster = Cluster::start()
+        .edges(3)
+        .coordinator(|settings| settings.toml(timed))
+        .file("big.bin", 30 << 20)
+        .file("reports/2026.pdf", 1 << 20)
+        .ready()?;
     fs::write(cluster.root().join("hello.txt"), "Hello from Sluice.\n")?;
     let folder = tempfile::tempdir()?;
     let base = cluster.download_url("");
@@ -50,6 +55,12 @@ fn every_command_of_the_readme_does_what_it_says() -> anyhow::Result<()> {
             let demo = dry_run("demo")?;
             ensure!(demo.contains(&command), "the demo builds with another command: {demo}");
             checked.push("cargo");
+        } else if command.starts_with("sluicectl ") {
+            let said = shell(&format!("{}{command}", as_operator(&cluster)?), folder.path())?;
+            for expected in ["edge-3", "AK1", "/api/get_file/"] {
+                ensure!(said.contains(expected), "no {expected} in {said}");
+            }
+            checked.push("sluicectl");
         } else {
             let output = shell(&command.replace("http://127.0.0.1:8080", base), folder.path())?;
             if shown.starts_with('{') {
@@ -71,10 +82,23 @@ fn every_command_of_the_readme_does_what_it_says() -> anyhow::Result<()> {
     }
     cluster.content("big.bin").check_whole(&fs::read(folder.path().join("big.bin"))?)?;
     cluster.content("big.bin").check(0, &fs::read(folder.path().join("first-100-bytes"))?)?;
-    for kind in ["make", "cargo", "api", "download", "shown"] {
+    for kind in ["make", "cargo", "sluicectl", "api", "download", "shown"] {
         ensure!(checked.contains(&kind), "no {kind} command in the README: {checked:?}");
     }
     Ok(())
+}
+
+/// What an operator of this cluster would have in the shell.
+fn as_operator(cluster: &Cluster) -> anyhow::Result<String> {
+    let tool = binary("sluicectl")?;
+    let programs = tool.parent().context("a program is in a folder")?;
+    let tokens = cluster.folder().join("admin.tokens");
+    Ok(format!(
+        "PATH={}:$PATH\nexport SLUICECTL_COORDINATOR={} SLUICECTL_TOKEN_FILE={}\n",
+        programs.display(),
+        cluster.coordinators()[0].admin_url(),
+        tokens.display(),
+    ))
 }
 
 #[test]

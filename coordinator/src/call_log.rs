@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use metrics::Counter;
@@ -14,6 +14,9 @@ use metrics::Counter;
 const GATHERED_FOR: Duration = Duration::from_millis(10);
 /// What waits to be written, at most; further lines are lost, and counted.
 const WAITING_BYTES_MAX: usize = 8 << 20;
+/// At the end, what is left is written within this time or not at all: a pipe that nobody reads must not keep the
+/// program from ending.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// A line is written here first, so that the lock is held for a copy alone.
@@ -57,7 +60,8 @@ impl Line<'_> {
 pub(crate) struct CallLog {
     waiting: Arc<Waiting>,
     lost: Counter,
-    writer: Option<JoinHandle<()>>,
+    /// Whether anybody writes.
+    is_on: bool,
 }
 
 #[derive(Default)]
@@ -65,6 +69,8 @@ struct Waiting {
     lines: Mutex<Lines>,
     /// The first of several lines came, or all is over.
     changed: Condvar,
+    /// The last line was written.
+    ended: Condvar,
 }
 
 #[derive(Default)]
@@ -72,6 +78,7 @@ struct Lines {
     text: Vec<u8>,
     count: u64,
     is_over: bool,
+    has_ended: bool,
 }
 
 impl CallLog {
@@ -82,16 +89,17 @@ impl CallLog {
     pub(crate) fn start(lost: Counter) -> io::Result<Self> {
         let waiting = Arc::<Waiting>::default();
         let (theirs, failed) = (Arc::clone(&waiting), lost.clone());
-        let writer = tracing::enabled!(tracing::Level::INFO).then(|| {
+        let is_on = tracing::enabled!(tracing::Level::INFO);
+        if is_on {
             let write = move || theirs.write_out(&failed, &mut io::stderr());
-            thread::Builder::new().name("call-log".to_owned()).spawn(write)
-        });
-        Ok(Self { waiting, lost, writer: writer.transpose()? })
+            thread::Builder::new().name("call-log".to_owned()).spawn(write)?;
+        }
+        Ok(Self { waiting, lost, is_on })
     }
 
     /// Takes a line in. It waits for nobody: what comes while too much is unwritten is lost.
     pub(crate) fn write(&self, line: &Line<'_>) {
-        if self.writer.is_none() {
+        if !self.is_on {
             return;
         }
         let taken_in = SCRATCH.with_borrow_mut(|text| {
@@ -107,11 +115,12 @@ impl CallLog {
 
 impl Drop for CallLog {
     fn drop(&mut self) {
-        self.waiting.lines().is_over = true;
+        let mut lines = self.waiting.lines();
+        lines.is_over = true;
         self.waiting.changed.notify_one();
-        if let Some(writer) = self.writer.take() {
-            // It can only have panicked, and then there is nothing to wait for.
-            let _ = writer.join();
+        if self.is_on {
+            let unended = |lines: &mut Lines| !lines.has_ended;
+            drop(self.waiting.ended.wait_timeout_while(lines, END_PATIENCE, unended));
         }
     }
 }
@@ -148,6 +157,8 @@ impl Waiting {
                 lost.increment(count);
             }
             if is_over {
+                self.lines().has_ended = true;
+                self.ended.notify_all();
                 return;
             }
         }
@@ -201,12 +212,7 @@ mod tests {
             theirs.write_out(&Counter::noop(), &mut written);
             written
         });
-        // A writer of its own stands for the thread, so that what is written can be looked at.
-        let log = CallLog {
-            waiting: Arc::clone(&waiting),
-            lost: Counter::noop(),
-            writer: Some(thread::spawn(|| {})),
-        };
+        let log = CallLog { waiting, lost: Counter::noop(), is_on: true };
         (0..LINES).for_each(|_| log.write(&line("/download/a")));
         drop(log);
         let written = writer.join().unwrap();
@@ -214,15 +220,12 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_writes_is_bounded() {
+    fn what_nobody_writes_is_bounded_and_holds_up_no_end() {
         let waiting = Arc::<Waiting>::default();
-        let log = CallLog {
-            waiting: Arc::clone(&waiting),
-            lost: Counter::noop(),
-            writer: Some(thread::spawn(|| {})),
-        };
+        let log = CallLog { waiting: Arc::clone(&waiting), lost: Counter::noop(), is_on: true };
         let long = "x".repeat(100_000);
         (0..200).for_each(|_| log.write(&line(&long)));
+        drop(log);
         let held = waiting.lines().text.len();
         assert!((7 << 20..=WAITING_BYTES_MAX).contains(&held), "{held}");
     }

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod config;
 mod fernet;
 pub mod file_id;
+pub mod followed;
 mod json;
 pub mod keys;
 mod mac;

@@ -3,20 +3,18 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use serde::Deserialize;
 use sluice_shared::config::resolve;
-use sluice_shared::private_file::{self, PrivateFileError, Stamp};
+use sluice_shared::followed::{Stamp, follow};
+use sluice_shared::private_file::{self, PrivateFileError};
 use sluice_shared::secret::SecretText;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table};
 use zeroize::Zeroizing;
 
 use super::{Client, ClientFault, ClientSet, RawClient};
 
-/// How often the file is looked at.
-const REREAD_EVERY: Duration = Duration::from_secs(1);
 /// The key of the file's one array.
 const CLIENTS: &str = "clients";
 
@@ -58,6 +56,7 @@ struct RawFile {
 /// The clients of a file, as last read.
 pub(crate) struct ClientsFile {
     path: PathBuf,
+    loaded: Stamp,
     set: ArcSwap<ClientSet>,
     /// One edit at a time.
     editing: Mutex<()>,
@@ -69,8 +68,9 @@ impl ClientsFile {
     /// # Errors
     /// It is exposed, or describes no set of clients.
     pub(crate) fn load(path: &Path) -> Result<Arc<Self>, ClientsFileError> {
+        let loaded = Stamp::of([path]);
         let set = ArcSwap::from_pointee(parse(path, &read(path)?)?);
-        Ok(Arc::new(Self { path: path.to_owned(), set, editing: Mutex::default() }))
+        Ok(Arc::new(Self { path: path.to_owned(), loaded, set, editing: Mutex::default() }))
     }
 
     pub(crate) fn set(&self) -> Guard<Arc<ClientSet>> {
@@ -79,18 +79,14 @@ impl ClientsFile {
 
     /// Follows the file for ever: a good change is taken, a bad one is logged once and leaves the set as it is.
     pub(crate) async fn follow(self: Arc<Self>) {
-        let mut seen = Stamp::of(&self.path);
-        loop {
-            tokio::time::sleep(REREAD_EVERY).await;
-            let stamp = Stamp::of(&self.path);
-            if stamp == seen {
-                continue;
-            }
-            seen = stamp;
-            match self.reread() {
-                Ok(count) => tracing::info!(path = %self.path.display(), count, "clients file reread"),
-                Err(error) => tracing::error!(%error, "clients file not taken; the clients read before stay"),
-            }
+        follow(&[&self.path], self.loaded.clone(), || self.reload()).await;
+    }
+
+    /// Reads the file anew and logs what came of it; a bad one leaves the set as it is.
+    pub(crate) fn reload(&self) {
+        match self.reread() {
+            Ok(count) => tracing::info!(path = %self.path.display(), count, "clients file reread"),
+            Err(error) => tracing::error!(%error, "clients file not taken; the clients read before stay"),
         }
     }
 

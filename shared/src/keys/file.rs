@@ -3,13 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
 use super::jwks::{self, JwksError};
 use super::{KeyId, KeyRing, KeyState, Secret, TokenKey};
-use crate::private_file::{self, PrivateFileError, Stamp, write_new};
+use crate::followed::{Stamp, follow};
+use crate::private_file::{self, PrivateFileError, write_new};
 
 /// Why a key file is not used. Each names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -26,12 +27,10 @@ pub enum KeyFileError {
     Content { path: PathBuf, source: JwksError },
 }
 
-/// How often the file is looked at.
-const REREAD_EVERY: Duration = Duration::from_secs(1);
-
 /// A key file and the ring last read from it.
 pub struct KeyFile {
     path: PathBuf,
+    loaded: Stamp,
     ring: ArcSwap<KeyRing>,
 }
 
@@ -41,8 +40,9 @@ impl KeyFile {
     /// # Errors
     /// It is missing, exposed, unreadable or holds no key set.
     pub fn load(path: &Path) -> Result<Arc<Self>, KeyFileError> {
-        let ring = read(path)?;
-        Ok(Arc::new(Self { path: path.to_owned(), ring: ArcSwap::from_pointee(ring) }))
+        let loaded = Stamp::of([path]);
+        let ring = ArcSwap::from_pointee(read(path)?);
+        Ok(Arc::new(Self { path: path.to_owned(), loaded, ring }))
     }
 
     /// Reads the file, or makes it with one random key, mode 0600, where it is missing. Whoever finds it made by
@@ -76,21 +76,16 @@ impl KeyFile {
 
     /// Follows the file for ever: a good change is taken, a bad one is logged once and leaves the ring as it is.
     pub async fn follow(self: Arc<Self>) {
-        let mut seen = Stamp::of(&self.path);
-        loop {
-            tokio::time::sleep(REREAD_EVERY).await;
-            let stamp = Stamp::of(&self.path);
-            if stamp == seen {
-                continue;
+        follow(&[&self.path], self.loaded.clone(), || self.reread()).await;
+    }
+
+    fn reread(&self) {
+        match read(&self.path) {
+            Ok(ring) => {
+                tracing::info!(path = %self.path.display(), current = %ring.current().id(), "key file reread");
+                self.ring.store(Arc::new(ring));
             }
-            seen = stamp;
-            match read(&self.path) {
-                Ok(ring) => {
-                    tracing::info!(path = %self.path.display(), current = %ring.current().id(), "key file reread");
-                    self.ring.store(Arc::new(ring));
-                }
-                Err(error) => tracing::error!(%error, "key file not taken; the keys read before stay in use"),
-            }
+            Err(error) => tracing::error!(%error, "key file not taken; the keys read before stay in use"),
         }
     }
 }
@@ -117,8 +112,10 @@ fn fresh_ring() -> KeyRing {
 mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::time::Duration;
 
     use super::*;
+    use crate::followed::LOOK_EVERY;
 
     #[test]
     fn a_missing_file_is_made_private_and_kept() {
@@ -151,7 +148,7 @@ mod tests {
         tokio::task::yield_now().await;
 
         fs::write(&path, "{").unwrap();
-        tokio::time::sleep(REREAD_EVERY * 2).await;
+        tokio::time::sleep(LOOK_EVERY * 2).await;
         assert_eq!(*file.ring().load().current().id(), first, "a bad file keeps the old set");
 
         fs::remove_file(&path).unwrap();

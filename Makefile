@@ -1,21 +1,52 @@
 # What can be done with a checkout. Every target installs what it needs where that is missing, and says so.
 
-.PHONY: help demo test test-nfs soak lint bench compare audit
+.PHONY: help build demo loadtest test test-nfs test-install soak lint bench bench-instructions figures fuzz compare beside-wrk simulate audit install dist
+
+# Whom `make loadtest` asks.
+COORDINATOR ?= http://127.0.0.1:8080
 
 help:
 	@echo 'make demo     build, start a coordinator and three edges, download through them; ARGS=--once ends after the checks'
+	@echo 'make loadtest measure the cluster of make demo, which runs in another terminal; the report is target/loadtest/report.html'
 	@echo 'make test     everything that must pass: tests, documentation tests, clippy, formatting'
 	@echo 'make soak     ten minutes of clients that vanish over a store that hangs; LOADTEST_CHURN_SECONDS=3600 for an hour'
 	@echo 'make test-nfs an edge over NFS whose server vanishes, in an emulated guest: five minutes; ARGS=4.2 or ARGS=3: only that NFS'
+	@echo 'make test-install  the runbook'\''s first installation under a systemd of its own, with root'\''s rights: a minute'
 	@echo 'make lint     clippy and formatting only'
-	@echo 'make bench    micro-benchmarks'
+	@echo 'make bench    every part by itself, and one edge by the way bytes leave: a table with what limits each; ARGS=open: only those'
+	@echo 'make bench-instructions  the parts by instructions, for busy machines; BASE=target/earlier.json compares'
+	@echo 'make figures  writes the figures of benches/results/ into the documents that have them (benches/figures.toml)'
+	@echo 'make fuzz     every parser of strangers'\'' bytes under libFuzzer, a minute each; FUZZ_SECONDS=600, ARGS="head range" only those'
 	@echo 'make compare  side by side with nginx, bare hyper and Python, 20 minutes; ARGS="--only stuck" and others, see ARGS=--help'
+	@echo 'make beside-wrk  the load test beside wrk: that they agree, and what each costs'
+	@echo 'make simulate how routing fares in a cluster of any size; ARGS="--edges 10000 --zones 100" and others, see ARGS=--help'
 	@echo 'make audit    licences, sources and known faults of everything that is linked in'
+	@echo 'make build    the programs, in target/release, with their manual pages and completions'
+	@echo 'make install  what was built, with units and papers; PREFIX=/usr/local, DESTDIR= a root to install into'
+	@echo 'make dist     build a release in target/dist: an archive, what is linked in (SBOM), checksums'
+
+build:
+	deploy/needs.sh build
+	cargo build --locked --release -p sluice-coordinator -p sluice-edge-node --bins
+	deploy/papers.sh
+
+# Builds nothing, so that it may be root's.
+install:
+	deploy/install.sh
+
+dist: build
+	deploy/dist.sh
 
 demo:
 	deploy/needs.sh build demo
 	cargo build --locked --release -p sluice-coordinator -p sluice-edge-node --bins
 	deploy/demo.sh $(ARGS)
+
+loadtest:
+	deploy/needs.sh build
+	cargo build --locked --release -p sluice-loadtest --bin sluice-loadtest
+	$${CARGO_TARGET_DIR:-target}/release/sluice-loadtest run --coordinator $(COORDINATOR) \
+		--scenario deploy/samples/demo-load.toml --report target/loadtest $(ARGS)
 
 # Tests that cross processes run the programs from the target folder, so those are built first.
 test:
@@ -35,6 +66,10 @@ test-nfs:
 	cargo build --locked --release -p sluice-edge-node -p sluice-loadtest --bins
 	loadtest/guest/test-nfs.sh $(ARGS)
 
+test-install: build
+	deploy/needs.sh install
+	loadtest/guest/test-install.sh
+
 lint:
 	deploy/needs.sh build
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -42,12 +77,37 @@ lint:
 
 bench:
 	deploy/needs.sh build
-	cargo bench --locked -p sluice-benches -- $(ARGS)
+	began=$$(date +%s) && \
+	cargo bench --locked -p sluice-benches --bench parts --bench routing --bench edge --bench redirect -- $(ARGS) && \
+	cargo run --locked --profile bench -p sluice-benches --bin bench-summary -- --out target/bench.json --since $$began \
+		--criterion $${CARGO_TARGET_DIR:-target}/criterion
+
+bench-instructions:
+	deploy/needs.sh build instructions
+	cargo bench --locked -p sluice-benches --bench instructions -- $(if $(BASE),--base $(abspath $(BASE))) \
+		--out $(abspath target/instructions.json) $(ARGS)
+
+figures:
+	deploy/needs.sh build
+	cargo run --locked -p sluice-benches --bin figures -- --write
+
+fuzz:
+	deploy/needs.sh build fuzz
+	benches/fuzz/run.sh $(ARGS)
 
 compare:
 	deploy/needs.sh build compare
 	cargo build --locked --release -p sluice-coordinator -p sluice-edge-node -p sluice-benches --bins
 	cargo run --locked --release -p sluice-benches --bin compare -- --out target/compare.json $(ARGS)
+
+beside-wrk:
+	deploy/needs.sh build compare
+	cargo build --locked --release -p sluice-edge-node -p sluice-loadtest --bins
+	$${CARGO_TARGET_DIR:-target}/release/beside-wrk $(ARGS)
+
+simulate:
+	deploy/needs.sh build
+	cargo run --locked --release -p sluice-loadtest --bin sluice-loadtest -- simulate --json target/simulation.json $(ARGS)
 
 audit:
 	deploy/needs.sh build audit

@@ -223,6 +223,9 @@ Try it:
   curl -L -o big.bin '$(url_of big.bin)'
   curl '$base/api/request-download?file_id=hello.txt&user_id=you'
 
+Measure it, in another terminal (the report is target/loadtest/report.html):
+  make loadtest COORDINATOR=$base
+
 Admin ports (/healthz, /readyz, /metrics):
   coordinator  http://127.0.0.1:$admin_port/readyz
                curl -H "Authorization: Bearer \$(cut -d: -f2 $folder/admin.tokens)" http://127.0.0.1:$admin_port/admin/v1/edges

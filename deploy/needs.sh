@@ -2,7 +2,7 @@
 # Installs what building, testing, comparing or auditing needs, and only what is missing; says so before it does.
 # Works as root or with sudo on Debian and its relatives; elsewhere it names what to install.
 #
-#   deploy/needs.sh build|demo|test|nfs|compare|audit ...
+#   deploy/needs.sh build|demo|test|nfs|install|compare|instructions|fuzz|audit ...
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -35,6 +35,9 @@ for use in "$@"; do
         want pkg-config pkg-config
         # josekit links OpenSSL.
         if ! pkg-config --exists openssl 2>/dev/null; then packages+=(libssl-dev); fi
+        # etcd's interface is compiled from its description, which needs those of protobuf itself.
+        want protoc protobuf-compiler
+        [ -e /usr/include/google/protobuf/descriptor.proto ] || packages+=(libprotobuf-dev)
         ;;
     demo)
         want curl curl
@@ -43,14 +46,29 @@ for use in "$@"; do
         want curl curl
         want wget wget
         want aria2c aria2
+        want axel axel
+        want chromium chromium
         want kill procps
         want redis-server redis-server
+        # A clock that tests move on.
+        compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || packages+=(libfaketime)
+        want etcd etcd-server
+        want etcdctl etcd-client
+        # Hosts are network namespaces, and are cut off by packet filters.
+        want nsenter util-linux
+        if ! has ip && [ ! -x /sbin/ip ]; then packages+=(iproute2); fi
+        if ! has nft && [ ! -x /usr/sbin/nft ]; then packages+=(nftables); fi
         # Callers are written in these languages.
         want php php-cli
         # Compiles a source file before it runs it: a JRE does not.
         want javac default-jdk-headless
         # Stores that hang are FUSE filesystems, which root mounts without help.
         [ "$(id -u)" -eq 0 ] || want fusermount3 fuse3
+        # What judges units, alerts and profiles of system calls that are shipped.
+        want systemd-analyze systemd
+        want promtool prometheus
+        want openssl openssl
+        /usr/bin/python3 -c 'import seccomp' 2>/dev/null || packages+=(python3-seccomp)
         want_python
         ;;
     nfs)
@@ -65,8 +83,16 @@ for use in "$@"; do
         # What the guest's packages are checked with; other systems than Debian may not have it.
         if [ ! -e /usr/share/keyrings/debian-archive-keyring.gpg ]; then packages+=(debian-archive-keyring); fi
         ;;
+    install)
+        want make make
+        want curl curl
+        want setpriv util-linux
+        want systemd-nspawn systemd-container
+        ;;
     compare)
         want wrk wrk
+        # What asks over HTTP/2.
+        want h2load nghttp2-client
         # Any of Debian's nginx flavours has secure_link.
         if ! has nginx && [ ! -x /usr/sbin/nginx ]; then packages+=(nginx-light); fi
         want taskset util-linux
@@ -77,9 +103,17 @@ for use in "$@"; do
         # Stores that hang or are slow are FUSE filesystems, which root mounts without help.
         [ "$(id -u)" -eq 0 ] || want fusermount3 fuse3
         ;;
+    fuzz)
+        # libFuzzer is C++.
+        want g++ g++
+        ;;
+    instructions)
+        # Counts instructions, whatever else the machine does.
+        want valgrind valgrind
+        ;;
     audit) ;;
     *)
-        say "usage: deploy/needs.sh build|demo|test|nfs|compare|audit ..."
+        say "usage: deploy/needs.sh build|demo|test|nfs|install|compare|instructions|fuzz|audit ..."
         exit 2
         ;;
     esac

@@ -2,35 +2,51 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde::Serialize;
 use sluice_shared::admin::problem;
 use sluice_shared::bearer::AdminTokens;
-use sluice_shared::cluster::EdgeRecord;
+use sluice_shared::file_id::FileId;
+use sluice_shared::query::Query;
 
 use crate::admin_clients::{self, ClientsAdmin};
-use crate::membership::{EdgeStatus, Membership, State as EdgeState};
+use crate::admin_edges::{self, EdgesAdmin};
+use crate::admin_keys::{self, KeysAdmin};
+use crate::admin_revocations::{self, RevocationsAdmin};
+use crate::admin_status::{self, StatusAdmin};
+use crate::membership::Membership;
+use crate::routing::hot::HotFiles;
 
 /// The name of the token that a call was made with; in the request's extensions.
 #[derive(Debug, Clone)]
 pub(crate) struct AdminName(pub(crate) Arc<str>);
 
+/// What the pages tell and change.
+pub(crate) struct Pages {
+    pub(crate) edges: EdgesAdmin,
+    pub(crate) hot: Arc<HotFiles>,
+    pub(crate) clients: ClientsAdmin,
+    pub(crate) revocations: RevocationsAdmin,
+    pub(crate) keys: KeysAdmin,
+    pub(crate) status: StatusAdmin,
+}
+
 /// The pages; the admin router guards their `Host`.
-pub(crate) fn pages(
-    membership: Arc<Membership>,
-    clients: Arc<ClientsAdmin>,
-    tokens: Arc<AdminTokens>,
-) -> Router {
+pub(crate) fn pages(pages: Pages, tokens: AdminTokens) -> Router {
+    let walk = (Arc::clone(&pages.edges.membership), pages.hot);
     Router::new()
-        .route("/admin/v1/edges", get(edges))
-        .with_state(membership)
-        .merge(admin_clients::routes(clients))
-        .route_layer(middleware::from_fn_with_state(tokens, check_token))
+        .route("/admin/v1/explain", get(explain))
+        .with_state(walk)
+        .merge(admin_edges::routes(Arc::new(pages.edges)))
+        .merge(admin_clients::routes(Arc::new(pages.clients)))
+        .merge(admin_revocations::routes(Arc::new(pages.revocations)))
+        .merge(admin_keys::routes(Arc::new(pages.keys)))
+        .merge(admin_status::routes(Arc::new(pages.status)))
+        .route_layer(middleware::from_fn_with_state(Arc::new(tokens), check_token))
 }
 
 async fn check_token(State(tokens): State<Arc<AdminTokens>>, mut request: Request, next: Next) -> Response {
@@ -57,42 +73,22 @@ fn bearer<'t>(tokens: &'t AdminTokens, headers: &HeaderMap) -> Option<&'t str> {
     tokens.authenticate(only?.to_str().ok()?)
 }
 
-#[derive(Serialize)]
-struct Edges {
-    edges: Vec<EdgeView>,
-}
-
-/// An edge as operators see it.
-#[derive(Serialize)]
-struct EdgeView {
-    #[serde(flatten)]
-    record: EdgeRecord,
-    state: EdgeState,
-    /// When the state began, RFC 3339 UTC.
-    since: String,
-    /// Probes missed in a row.
-    misses: u32,
-    /// How long the last probe took; null before there was one.
-    last_probe_ms: Option<f64>,
-    /// The part of all files that it is first candidate of, 0 to 1.
-    share: f64,
-}
-
-impl From<EdgeStatus> for EdgeView {
-    fn from(status: EdgeStatus) -> Self {
-        let millis = |took: std::time::Duration| (took.as_secs_f64() * 1e6).round() / 1e3;
-        Self {
-            record: status.edge.record.clone(),
-            state: status.health.state(),
-            since: humantime::format_rfc3339_millis(status.health.since()).to_string(),
-            misses: status.health.misses(),
-            last_probe_ms: status.last_probe.map(millis),
-            share: status.share,
-        }
-    }
-}
-
-async fn edges(State(membership): State<Arc<Membership>>) -> Response {
-    let edges = membership.statuses().into_iter().map(EdgeView::from).collect();
-    Json(Edges { edges }).into_response()
+/// `GET /admin/v1/explain?file_id&client`: why a file's request goes where it goes.
+async fn explain(
+    State((membership, hot)): State<(Arc<Membership>, Arc<HotFiles>)>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let refusal = |detail: &str| problem(StatusCode::BAD_REQUEST, detail);
+    let Ok(query) = Query::parse(query.as_deref().unwrap_or_default()) else {
+        return refusal("the query is not as queries are: a parameter stands twice, or an escape is none");
+    };
+    let Some(file) = query.value("file_id") else { return refusal("file_id is missing") };
+    let file = match FileId::parse(file) {
+        Ok(file) => file,
+        Err(fault) => return refusal(&format!("file_id is none: {fault}")),
+    };
+    let Some(Ok(client)) = query.value("client").map(str::parse) else {
+        return refusal("client is missing, or no IP address");
+    };
+    Json(membership.snapshot().explain(&file, client, &hot, membership.now())).into_response()
 }

@@ -5,26 +5,28 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use sluice_shared::admin::problem;
+use sluice_shared::cluster::SkippedRecord;
 use sluice_shared::file_id::Prefix;
+use sluice_shared::query::Query;
 use sluice_shared::secret::SecretText;
 use sluice_shared::token::timed::{TimedPayload, TimedSigner};
 use sluice_shared::units::BaseUrl;
 
 use crate::admin_api::AdminName;
-use crate::audit::{Audit, AuditError};
-use crate::clients::{Client, ClientScheme, ClientsFile, EditError, RawClient};
+use crate::admin_error::AdminError;
+use crate::audit::Audit;
+use crate::clients::{Client, ClientScheme, Clients, EditError, RawClient};
 
 /// What the handlers work with.
 pub(crate) struct ClientsAdmin {
-    pub(crate) clients: Arc<ClientsFile>,
-    pub(crate) audit: Audit,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) timed: Option<TimedSigner>,
     pub(crate) public_url: BaseUrl,
 }
@@ -32,7 +34,8 @@ pub(crate) struct ClientsAdmin {
 pub(crate) fn routes(admin: Arc<ClientsAdmin>) -> Router {
     Router::new()
         .route("/admin/v1/clients", get(list).post(add))
-        .route("/admin/v1/clients/{access_key}", delete(remove))
+        .route("/admin/v1/clients/{access_key}", delete(remove).put(import))
+        .route("/admin/v1/client-seals", post(seal_anew))
         .route("/admin/v1/clients/{access_key}/{change}", post(change))
         .route("/admin/v1/timed-links", post(timed_link))
         .with_state(admin)
@@ -71,11 +74,25 @@ impl From<&Client> for ClientView {
     }
 }
 
-async fn list(State(admin): State<Arc<ClientsAdmin>>) -> Response {
+#[derive(Serialize)]
+struct ClientsView {
+    clients: Vec<ClientView>,
+    /// Records in etcd that are not used, and why.
+    skipped: Vec<SkippedRecord>,
+    /// Since etcd confirmed them last; null for a file, and before the first time.
+    stale_seconds: Option<f64>,
+}
+
+async fn list(State(admin): State<Arc<ClientsAdmin>>) -> Result<Response, AdminError> {
+    if let Some(reason) = admin.clients.missing() {
+        return Err(AdminError::NotKnown(reason));
+    }
     let set = admin.clients.set();
     let mut clients: Vec<_> = set.iter().map(|client| ClientView::from(&**client)).collect();
     clients.sort_by(|a, b| a.access_key.cmp(&b.access_key));
-    Json(serde_json::json!({ "clients": clients })).into_response()
+    let staleness = admin.clients.freshness().and_then(|freshness| freshness.staleness);
+    let stale_seconds = staleness.map(|stale| stale.as_millis() as f64 / 1e3);
+    Ok(Json(ClientsView { clients, skipped: admin.clients.skipped(), stale_seconds }).into_response())
 }
 
 /// The one answer that has a secret.
@@ -101,6 +118,57 @@ async fn add(
             .await?;
     let body = Json(NewSecret { access_key: &access_key, secret: &secret });
     Ok((StatusCode::CREATED, body).into_response())
+}
+
+/// So many are sealed anew by one call, which has to be answered in time.
+const SEALED_AT_ONCE: usize = 500;
+
+#[derive(Serialize)]
+struct Imported<'a> {
+    access_key: &'a str,
+    /// It took the place of one.
+    replaced: bool,
+}
+
+/// `PUT /admin/v1/clients/{access_key}`: a client as in `clients.toml`, with the secret that it has. One that is there is
+/// kept (409), unless `?replace=true`.
+async fn import(
+    State(admin): State<Arc<ClientsAdmin>>,
+    Extension(name): Extension<AdminName>,
+    Path(access_key): Path<String>,
+    RawQuery(query): RawQuery,
+    body: Bytes,
+) -> Result<Response, AdminError> {
+    let query = query.unwrap_or_default();
+    let replace = match Query::parse(&query)?.value("replace") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(AdminError::Replace),
+    };
+    // Not the parser's own words: they may repeat a secret.
+    let mut client: RawClient =
+        serde_json::from_slice(&body).map_err(|_| AdminError::Body("it is no client".to_owned()))?;
+    let secret = client.secret.take().filter(|_| client.secret_file.is_none());
+    let secret = secret.ok_or_else(|| AdminError::Body("it has no secret".to_owned()))?;
+    if client.access_key != access_key {
+        return Err(AdminError::Body("it is of another access_key than the path".to_owned()));
+    }
+    let replaced = audited(&admin, name, "clients.import", access_key.clone(), move |admin, _| {
+        admin.clients.import(client, secret, replace)
+    });
+    let replaced = replaced.await?;
+    let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Json(Imported { access_key: &access_key, replaced })).into_response())
+}
+
+/// `POST /admin/v1/client-seals`: seals clients in etcd with the first `coordinator_key`.
+async fn seal_anew(
+    State(admin): State<Arc<ClientsAdmin>>,
+    Extension(name): Extension<AdminName>,
+) -> Result<Response, AdminError> {
+    let seal = |admin: &ClientsAdmin, _: &str| admin.clients.seal_anew(SEALED_AT_ONCE);
+    let came = audited(&admin, name, "clients.reseal", String::new(), seal).await?;
+    Ok(Json(came).into_response())
 }
 
 async fn remove(
@@ -138,8 +206,7 @@ async fn rotate(
     Ok(Json(NewSecret { access_key: &access_key, secret: &secret }).into_response())
 }
 
-/// Makes a change between its two notes in the audit log, and not at all where the first cannot be written. Files are
-/// written and synced away from the threads that serve, and to the end also where the caller goes away.
+/// A change of a client, noted in the audit log.
 async fn audited<T: Send + 'static>(
     admin: &Arc<ClientsAdmin>,
     name: AdminName,
@@ -147,14 +214,8 @@ async fn audited<T: Send + 'static>(
     subject: String,
     change: impl FnOnce(&ClientsAdmin, &str) -> Result<T, EditError> + Send + 'static,
 ) -> Result<T, AdminError> {
-    let admin = Arc::clone(admin);
-    let work = move || {
-        let begun = admin.audit.begin(&name, action, &subject)?;
-        let changed = change(&admin, &subject);
-        begun.end(changed.is_ok());
-        Ok(changed?)
-    };
-    tokio::task::spawn_blocking(work).await.expect("a change does not panic")
+    let (audit, admin) = (Arc::clone(&admin.audit), Arc::clone(admin));
+    audit.around(name, action, subject, move |subject| Ok(change(&admin, subject)?)).await
 }
 
 #[derive(Deserialize)]
@@ -177,31 +238,4 @@ async fn timed_link(
     let link = format!("{}/api/get_file/{}", admin.public_url, signer.sign(&payload, SystemTime::now()));
     audited(&admin, name, "timed-links.make", payload.to_user, |_, _| Ok(())).await?;
     Ok((StatusCode::CREATED, Json(serde_json::json!({ "link": link }))).into_response())
-}
-
-/// Why an operator's call fails.
-#[derive(Debug, thiserror::Error)]
-enum AdminError {
-    #[error("the body is not as this call takes it: {0}")]
-    Body(String),
-    #[error("clients can be changed by enable, disable and rotate")]
-    Change,
-    #[error("the configuration has no [timed] section")]
-    NoTimed,
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    #[error(transparent)]
-    Edit(#[from] EditError),
-}
-
-impl IntoResponse for AdminError {
-    fn into_response(self) -> Response {
-        let status = match &self {
-            Self::Body(_) | Self::Edit(EditError::Fault(_)) => StatusCode::BAD_REQUEST,
-            Self::Change | Self::NoTimed | Self::Edit(EditError::Unknown(_)) => StatusCode::NOT_FOUND,
-            Self::Edit(EditError::Exists(_) | EditError::SecretElsewhere(_)) => StatusCode::CONFLICT,
-            Self::Audit(_) | Self::Edit(EditError::File(_)) => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        problem(status, &self.to_string())
-    }
 }

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use serde::Serialize;
@@ -39,7 +39,7 @@ struct Line<'a> {
 
 /// A change that was noted and is not made yet.
 #[must_use = "a change that began has an end"]
-pub(crate) struct Begun<'a> {
+struct Begun<'a> {
     audit: &'a Audit,
     by: &'a AdminName,
     action: &'a str,
@@ -55,11 +55,36 @@ impl Audit {
         Ok(Self(file.map(|file| Mutex::new(Lines { file, torn: false }))))
     }
 
+    /// Makes a change between its two notes, and not at all where the first cannot be written. It blocks a thread of its
+    /// own, and is made to its end also where the caller goes away.
+    ///
+    /// # Errors
+    /// The change's, or that it cannot be noted.
+    pub(crate) async fn around<T, E>(
+        self: Arc<Self>,
+        by: AdminName,
+        action: &'static str,
+        subject: String,
+        change: impl FnOnce(&str) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<AuditError> + Send + 'static,
+    {
+        let work = move || {
+            let begun = self.begin(&by, action, &subject)?;
+            let changed = change(&subject);
+            begun.end(changed.is_ok());
+            changed
+        };
+        tokio::task::spawn_blocking(work).await.expect("a change does not panic")
+    }
+
     /// Notes in the file what is about to be changed; on disk before this returns. Blocks.
     ///
     /// # Errors
     /// The file cannot be written: the change must not be made.
-    pub(crate) fn begin<'a>(
+    fn begin<'a>(
         &'a self,
         by: &'a AdminName,
         action: &'a str,
@@ -78,7 +103,7 @@ impl Audit {
 
 impl Begun<'_> {
     /// Notes how the change ended. Where the file takes no more, it has at least the beginning. Blocks.
-    pub(crate) fn end(self, done: bool) {
+    fn end(self, done: bool) {
         tracing::warn!(by = self.by.0.as_ref(), action = self.action, subject = self.subject, done, "audit");
         if let Err(error) = self.write(Some(done)) {
             tracing::error!(%error, "the audit file lacks how the change ended");

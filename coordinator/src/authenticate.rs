@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use sluice_shared::file_id::{FileId, Prefix};
 
+use crate::allowance::Allowance;
 use crate::call::Call;
-use crate::clients::{Barred, Client, ClientsFile};
+use crate::clients::{Barred, Client, ClientScheme, Clients};
 use crate::error::ApiError;
 use crate::state::{State, Throttled};
 
@@ -27,14 +29,23 @@ pub(crate) use signature::Signature;
 pub(crate) struct Principal {
     /// The API client, where a scheme authenticates one; its name is the token's `cid`.
     client: Option<Arc<Client>>,
+    /// What is left of its pace, where it has one.
+    allowance: Option<Allowance>,
 }
 
 impl Principal {
     /// Somebody, and that is enough.
-    pub(crate) const ANONYMOUS: Self = Self { client: None };
+    pub(crate) const ANONYMOUS: Self = Self { client: None, allowance: None };
 
-    pub(crate) fn of(client: Arc<Client>) -> Self {
-        Self { client: Some(client) }
+    fn of(client: Arc<Client>, allowance: Option<Allowance>) -> Self {
+        Self { client: Some(client), allowance }
+    }
+
+    /// Tells a client that has a pace what is left of it.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+        if let Some(allowance) = self.allowance {
+            allowance.insert_into(headers);
+        }
     }
 
     pub(crate) fn client_id(&self) -> Option<&str> {
@@ -108,28 +119,29 @@ impl Authenticator {
 /// What the schemes of known clients have in common.
 #[derive(Clone)]
 pub(crate) struct KnownClients {
-    pub(crate) file: Arc<ClientsFile>,
+    pub(crate) clients: Arc<Clients>,
     pub(crate) state: Arc<dyn State>,
     pub(crate) failures: Arc<Failures>,
 }
 
 impl KnownClients {
+    /// The client that has a key, and proves itself in this way.
+    fn client(&self, access_key: &str, scheme: ClientScheme) -> Result<Option<Arc<Client>>, ApiError> {
+        Ok(self.clients.client(access_key)?.filter(|client| client.scheme == scheme))
+    }
+
     /// Counts a call that was verified against its client's pace.
-    async fn throttle(&self, client: &Client, now: SystemTime) -> Result<(), ApiError> {
-        let Some(pace) = client.pace else { return Ok(()) };
+    async fn throttle(&self, client: &Client, now: SystemTime) -> Result<Option<Allowance>, ApiError> {
+        let Some(pace) = client.pace else { return Ok(None) };
         match self.state.throttle(&client.access_key, pace, now).await? {
-            Throttled::No { .. } => Ok(()),
+            Throttled::No { remaining } => Ok(Some(Allowance::remaining(pace, remaining))),
             Throttled::Yes { retry_after } => Err(ApiError::Throttled { retry_after, pace }),
             Throttled::Blocked { until } => Err(ApiError::Blocked(until)),
         }
     }
 
-    /// A failed proof: told as it is, until its address has failed too often. A good one is never refused for that.
     fn failed(&self, call: &Call, error: ApiError, now: SystemTime) -> ApiError {
-        match self.failures.count(call.subscriber(), now) {
-            None => error,
-            Some(retry_after) => ApiError::FailedTooOften { retry_after },
-        }
+        self.failures.judged(call.subscriber(), error, now)
     }
 }
 

@@ -6,9 +6,10 @@ use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::Counter;
+use sluice_shared::cluster::EdgeId;
 
 /// Lines are gathered for so long before they are written.
 const GATHERED_FOR: Duration = Duration::from_millis(10);
@@ -20,39 +21,119 @@ const END_PATIENCE: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// A line is written here first, so that the lock is held for a copy alone.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch::new()) };
 }
 
-/// What is said of a call. Texts may hold anything.
+/// What is said of a call. The path may hold anything; the other texts need no escapes.
 pub(crate) struct Line<'a> {
+    pub(crate) at: SystemTime,
+    /// Of the characters of a token (RFC 9110 §5.6.2).
     pub(crate) method: &'a str,
     pub(crate) path: &'a str,
     pub(crate) status: u16,
+    /// Of `A-Z a-z 0-9 . _ -`.
     pub(crate) request_id: &'a str,
-    pub(crate) client: Option<IpAddr>,
-    pub(crate) edge: Option<&'a str>,
+    pub(crate) client: IpAddr,
+    pub(crate) edge: Option<&'a EdgeId>,
+    /// Why it was refused: one of a few words.
+    pub(crate) reason: Option<&'static str>,
     pub(crate) took: Duration,
 }
 
 impl Line<'_> {
-    fn write_to(&self, text: &mut Vec<u8>) -> io::Result<()> {
-        let Line { status, .. } = self;
-        let now = humantime::format_rfc3339_micros(SystemTime::now());
-        write!(text, r#"{{"timestamp":"{now}","level":"INFO","message":"call","method":"#)?;
-        serde_json::to_writer(&mut *text, self.method)?;
-        text.extend_from_slice(br#","path":"#);
-        serde_json::to_writer(&mut *text, self.path)?;
-        write!(text, r#","status":{status},"request_id":"#)?;
-        serde_json::to_writer(&mut *text, self.request_id)?;
-        if let Some(client) = self.client {
-            write!(text, r#","client":"{client}""#)?;
-        }
+    fn write_to(&self, scratch: &mut Scratch) -> io::Result<()> {
+        let Scratch { text, second } = scratch;
+        text.clear();
+        text.extend_from_slice(br#"{"timestamp":""#);
+        second.write_time(self.at, text);
+        text.extend_from_slice(br#"","level":"INFO","message":"call","method":""#);
+        text.extend_from_slice(self.method.as_bytes());
+        text.extend_from_slice(br#"","path":"#);
+        write_string(self.path, text)?;
+        text.extend_from_slice(br#","status":"#);
+        write_number(self.status, text);
+        text.extend_from_slice(br#","request_id":""#);
+        text.extend_from_slice(self.request_id.as_bytes());
+        text.extend_from_slice(br#"","client":""#);
+        write_address(self.client, text)?;
         if let Some(edge) = self.edge {
-            text.extend_from_slice(br#","edge":"#);
-            serde_json::to_writer(&mut *text, edge)?;
+            text.extend_from_slice(br#"","edge":""#);
+            text.extend_from_slice(edge.as_str().as_bytes());
         }
-        let micros = self.took.as_micros();
-        writeln!(text, r#","micros":{micros},"target":"{}"}}"#, module_path!())
+        if let Some(reason) = self.reason {
+            text.extend_from_slice(br#"","reason":""#);
+            text.extend_from_slice(reason.as_bytes());
+        }
+        text.extend_from_slice(br#"","micros":"#);
+        write_number(u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX), text);
+        text.extend_from_slice(concat!(r#","target":""#, module_path!(), "\"}\n").as_bytes());
+        Ok(())
+    }
+}
+
+/// A JSON string. Nearly all are their own escaped form.
+fn write_string(value: &str, text: &mut Vec<u8>) -> io::Result<()> {
+    let is_special = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    if value.bytes().fold(false, |found, byte| found | is_special(byte)) {
+        return Ok(serde_json::to_writer(text, value)?);
+    }
+    text.push(b'"');
+    text.extend_from_slice(value.as_bytes());
+    text.push(b'"');
+    Ok(())
+}
+
+fn write_number(value: impl itoa::Integer, text: &mut Vec<u8>) {
+    text.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn write_address(address: IpAddr, text: &mut Vec<u8>) -> io::Result<()> {
+    let IpAddr::V4(address) = address else { return write!(text, "{address}") };
+    for (at, octet) in address.octets().into_iter().enumerate() {
+        if at > 0 {
+            text.push(b'.');
+        }
+        write_number(octet, text);
+    }
+    Ok(())
+}
+
+/// Where a thread writes its lines.
+struct Scratch {
+    text: Vec<u8>,
+    second: Second,
+}
+
+impl Scratch {
+    const fn new() -> Self {
+        Self { text: Vec::new(), second: Second { number: 0, text: String::new() } }
+    }
+}
+
+/// The second of the last line, which most lines share: its number and text, `2026-01-02T03:04:05`.
+struct Second {
+    number: u64,
+    text: String,
+}
+
+impl Second {
+    /// Writes a time as RFC 3339 does, in UTC, with its microseconds.
+    fn write_time(&mut self, time: SystemTime, text: &mut Vec<u8>) {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.text.is_empty() || self.number != since.as_secs() {
+            self.number = since.as_secs();
+            let whole = UNIX_EPOCH + Duration::from_secs(self.number);
+            self.text = humantime::format_rfc3339_seconds(whole).to_string();
+            // The time goes on behind its seconds.
+            self.text.truncate(self.text.trim_end_matches('Z').len());
+        }
+        text.extend_from_slice(self.text.as_bytes());
+        // A digit is put before, so that none of them is left out.
+        let mut micros = itoa::Buffer::new();
+        let micros = &micros.format(1_000_000 + since.subsec_micros())[1..];
+        text.push(b'.');
+        text.extend_from_slice(micros.as_bytes());
+        text.push(b'Z');
     }
 }
 
@@ -102,10 +183,9 @@ impl CallLog {
         if !self.is_on {
             return;
         }
-        let taken_in = SCRATCH.with_borrow_mut(|text| {
-            text.clear();
-            line.write_to(text).expect("a vector takes any text");
-            self.waiting.take_in(text)
+        let taken_in = SCRATCH.with_borrow_mut(|scratch| {
+            line.write_to(scratch).expect("a vector takes any text");
+            self.waiting.take_in(&scratch.text)
         });
         if !taken_in {
             self.lost.increment(1);
@@ -175,14 +255,20 @@ mod tests {
 
     use super::*;
 
-    fn line(path: &str) -> Line<'_> {
+    fn edge() -> EdgeId {
+        EdgeId::parse("edge-1").unwrap()
+    }
+
+    fn line<'l>(path: &'l str, edge: &'l EdgeId) -> Line<'l> {
         Line {
+            at: UNIX_EPOCH + Duration::from_micros(1_800_000_000_000_017),
             method: "GET",
             path,
             status: 302,
             request_id: "r-1",
-            client: Some("192.0.2.1".parse().unwrap()),
-            edge: Some("edge-1"),
+            client: "192.0.2.1".parse().unwrap(),
+            edge: Some(edge),
+            reason: None,
             took: Duration::from_micros(17),
         }
     }
@@ -190,8 +276,9 @@ mod tests {
     #[test]
     fn a_line_is_one_json_object_whatever_is_in_it() {
         for path in ["/download/a.bin", "/\"\\\n\r\u{0}\u{7f}\u{2028}ö", ""] {
-            let mut text = Vec::new();
-            line(path).write_to(&mut text).unwrap();
+            let mut scratch = Scratch::new();
+            line(path, &edge()).write_to(&mut scratch).unwrap();
+            let Scratch { text, .. } = scratch;
             assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 1);
             let value: Value = serde_json::from_slice(&text).unwrap();
             assert_eq!(
@@ -199,6 +286,26 @@ mod tests {
                 (&json!(path), &json!(302), &json!(17))
             );
             assert_eq!((&value["client"], &value["edge"]), (&json!("192.0.2.1"), &json!("edge-1")));
+        }
+    }
+
+    #[test]
+    fn times_are_what_the_library_writes() {
+        let mut second = Second { number: 0, text: String::new() };
+        for micros in [0, 1, 999_999, 1_000_000, 1_999_999, 1_800_000_000_000_017, 1_800_000_000_100_000, 1] {
+            let time = UNIX_EPOCH + Duration::from_micros(micros);
+            let mut text = Vec::new();
+            second.write_time(time, &mut text);
+            assert_eq!(String::from_utf8(text).unwrap(), humantime::format_rfc3339_micros(time).to_string());
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_they_are_shown() {
+        for address in ["192.0.2.1", "0.0.0.0", "255.255.255.255", "::1", "2001:db8::17"] {
+            let mut text = Vec::new();
+            write_address(address.parse().unwrap(), &mut text).unwrap();
+            assert_eq!(String::from_utf8(text).unwrap(), address);
         }
     }
 
@@ -213,7 +320,7 @@ mod tests {
             written
         });
         let log = CallLog { waiting, lost: Counter::noop(), is_on: true };
-        (0..LINES).for_each(|_| log.write(&line("/download/a")));
+        (0..LINES).for_each(|_| log.write(&line("/download/a", &edge())));
         drop(log);
         let written = writer.join().unwrap();
         assert_eq!(written.iter().filter(|byte| **byte == b'\n').count(), LINES);
@@ -224,7 +331,7 @@ mod tests {
         let waiting = Arc::<Waiting>::default();
         let log = CallLog { waiting: Arc::clone(&waiting), lost: Counter::noop(), is_on: true };
         let long = "x".repeat(100_000);
-        (0..200).for_each(|_| log.write(&line(&long)));
+        (0..200).for_each(|_| log.write(&line(&long, &edge())));
         drop(log);
         let held = waiting.lines().text.len();
         assert!((7 << 20..=WAITING_BYTES_MAX).contains(&held), "{held}");

@@ -1,4 +1,5 @@
-//! The API's clients: who may call, for which files, how often. One set at a time, swapped whole.
+//! The API's clients: who may call, for which files, how often. One set at a time, swapped whole; in a file of this
+//! coordinator's, or in etcd for all of them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,10 +12,14 @@ use sluice_shared::units::{Rate, Span};
 
 use crate::state::Pace;
 
-pub(crate) mod file;
+mod edit;
+mod etcd;
+mod file;
+mod kept;
 
-pub(crate) use file::ClientsFileError;
-pub(crate) use file::{ClientsFile, EditError};
+pub(crate) use edit::EditError;
+pub use file::{ClientToImport, ClientsFileError, clients_to_import};
+pub(crate) use kept::{Clients, NotKnown};
 
 /// Longest access key, in bytes.
 pub(crate) const ACCESS_KEY_BYTES_MAX: usize = 128;
@@ -178,6 +183,12 @@ impl ClientSet {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Client>> {
         self.0.values()
+    }
+}
+
+impl FromIterator<Arc<Client>> for ClientSet {
+    fn from_iter<I: IntoIterator<Item = Arc<Client>>>(clients: I) -> Self {
+        Self(clients.into_iter().map(|client| (client.access_key.clone(), client)).collect())
     }
 }
 

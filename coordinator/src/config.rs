@@ -3,20 +3,28 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use sluice_shared::client_source::{ClientSource, TrustedProxies};
 use sluice_shared::cluster::EdgeRecord;
 use sluice_shared::cluster::static_list::StaticList;
+use sluice_shared::cluster::url_pattern::UrlPattern;
 use sluice_shared::config::{self, ConfigError};
+use sluice_shared::etcd::wrapped::WrappingKeys;
+use sluice_shared::etcd::{EtcdSettings, RawEtcd};
 use sluice_shared::file_id::Prefix;
 use sluice_shared::secret::SecretText;
+use sluice_shared::tls::{RawTls, TlsSettings};
 use sluice_shared::units::{BaseUrl, Span};
 
 pub mod access;
+mod edges;
+pub mod routing;
 
 pub use access::Access;
+pub use routing::Routing;
 
 /// How long a token lives unless the configuration says otherwise, and at most.
 const TOKEN_TTL_DEFAULT: Duration = Duration::from_secs(15 * 60);
@@ -25,11 +33,14 @@ const TOKEN_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 const LINK_TTL_DEFAULT: Duration = Duration::from_secs(15 * 60);
 const LINK_TTL_MAX_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
 const LINK_TTL_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// How long a key mints; and by when every edge knows a new one.
+const ROTATE_EVERY_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+const PROPAGATION_DEFAULT: Duration = Duration::from_secs(60);
 /// Times in tokens are whole seconds: a shorter life could be over before the token is sent.
 const TTL_MIN: Duration = Duration::from_secs(1);
-/// All weights together: 1,000 edges of the usual weight. The ring's build is quadratic in them, and takes seconds
+/// A zone's weights together: 1,000 edges of the usual weight. A ring's build is quadratic in them, and takes seconds
 /// there.
-const WEIGHT_SUM_MAX: u32 = 100_000;
+pub(crate) const WEIGHT_SUM_MAX: u32 = 100_000;
 
 /// A configuration that can be run.
 #[derive(Debug)]
@@ -42,13 +53,23 @@ pub struct Config {
     pub admin_token_file: PathBuf,
     /// Names under which the admin pages may be asked for, beside IP addresses and `localhost`.
     pub admin_hosts: Vec<String>,
+    /// Where a successor asks for the listeners.
+    pub control_socket: Option<PathBuf>,
     /// File ids that `/download/` gives to anyone; by `FileId::is_under`.
     pub public_prefixes: Vec<Prefix>,
     /// Where callers of the API are; not of the admin port.
     pub clients: ClientSource,
-    pub key_file: PathBuf,
-    pub ticket_file: PathBuf,
-    pub registry: StaticList,
+    /// Of `listen`, and of it alone; without it that is plain HTTP.
+    pub tls: Option<TlsSettings>,
+    pub keys: KeySource,
+    pub registry: EdgeSource,
+    /// PEM of what signs edges' certificates, for questions where their clients would ask; the system's without it.
+    pub edges_ca_file: Option<PathBuf>,
+    /// There where the file has its section.
+    pub etcd: Option<EtcdSettings>,
+    /// What operators have barred.
+    pub revocations_file: PathBuf,
+    pub routing: Routing,
     pub access: Access,
     pub links: LinkRules,
     pub state: StateSource,
@@ -64,6 +85,44 @@ pub struct LinkRules {
     pub ttl: Duration,
     pub max_ttl: Duration,
     pub token_ttl: Duration,
+}
+
+/// Where keys are kept.
+#[derive(Debug)]
+pub enum KeySource {
+    Files {
+        keys: PathBuf,
+        tickets: PathBuf,
+    },
+    /// In etcd, exchanged by themselves; then `etcd` is there.
+    Etcd {
+        cluster_key: WrappingKeys,
+        coordinator_key: WrappingKeys,
+        rotate_every: Duration,
+        propagation: Duration,
+    },
+}
+
+/// Where the edges are named.
+#[derive(Debug)]
+pub enum EdgeSource {
+    /// In the configuration.
+    Static(Arc<StaticList>),
+    /// In etcd, by themselves; and those of the configuration.
+    Etcd {
+        fixed: Vec<EdgeRecord>,
+        /// Not empty.
+        allow_urls: Vec<UrlPattern>,
+    },
+}
+
+/// Where the API's clients are kept.
+#[derive(Debug)]
+pub enum ClientListSource {
+    /// A file, by hand and by the admin API of this coordinator.
+    File(PathBuf),
+    /// In etcd, for all coordinators, sealed with this; then `etcd` is there.
+    Etcd(WrappingKeys),
 }
 
 /// Where counts, links and nonces are kept.
@@ -98,11 +157,17 @@ struct RawConfig {
     public_url: Option<BaseUrl>,
     admin_token_file: Option<PathBuf>,
     admin_hosts: Vec<String>,
+    control_socket: Option<PathBuf>,
     public_prefixes: Vec<Prefix>,
     trusted_proxies: TrustedProxies,
     proxy_protocol: bool,
+    tls: Option<RawTls>,
+    revocations_file: Option<PathBuf>,
     keys: RawKeys,
-    registry: RawRegistry,
+    registry: edges::RawRegistry,
+    etcd: Option<RawEtcd>,
+    zones: Vec<routing::RawZone>,
+    routing: routing::RawRouting,
     auth: access::RawAuth,
     sealed: access::RawSealed,
     app_jwt: access::RawAppJwt,
@@ -115,30 +180,19 @@ struct RawConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct RawKeys {
-    source: KeySource,
+    source: KeyKind,
     path: Option<PathBuf>,
     ticket_path: Option<PathBuf>,
+    rotate_every: Option<Span>,
+    propagation: Option<Span>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum KeySource {
+enum KeyKind {
     #[default]
     File,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawRegistry {
-    source: RegistrySource,
-    edges: Vec<EdgeRecord>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum RegistrySource {
-    #[default]
-    Static,
+    Etcd,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -199,9 +253,13 @@ impl Config {
 
     fn settle(path: &Path, raw: RawConfig) -> Result<Self, ConfigError> {
         let missing = |key| ConfigError::missing(path, key);
-        let (KeySource::File, RegistrySource::Static) = (raw.keys.source, raw.registry.source);
         let clients = ClientSource::settle(raw.trusted_proxies, raw.proxy_protocol)
             .map_err(|fault| ConfigError::key(path, "proxy_protocol", fault))?;
+        let etcd = settle_etcd(path, raw.etcd, raw.registry.is_etcd() || raw.keys.source == KeyKind::Etcd)?;
+        // Where edges are in etcd, so are clients, unless the operator names a file.
+        let clients_in_etcd = etcd.as_ref().filter(|_| raw.registry.is_etcd());
+        let access = access::settle(path, raw.auth, raw.sealed, &raw.app_jwt, raw.timed, clients_in_etcd)?;
+        check_keys_differ(path, etcd.as_ref(), &access)?;
         Ok(Self {
             id: raw.id.ok_or_else(|| missing("id"))?.0,
             listen: raw.listen.ok_or_else(|| missing("listen"))?,
@@ -212,18 +270,20 @@ impl Config {
                 None => return Err(missing("admin_token_file")),
             },
             admin_hosts: raw.admin_hosts,
+            control_socket: raw.control_socket.map(|file| config::resolve(path, &file)),
             public_prefixes: raw.public_prefixes,
             clients,
-            key_file: match raw.keys.path {
-                Some(file) => config::resolve(path, &file),
-                None => return Err(missing("keys.path")),
-            },
-            ticket_file: {
-                let file = raw.keys.ticket_path.unwrap_or_else(|| "tickets.jwks.json".into());
+            tls: raw.tls.map(|tls| tls.settle(path)).transpose()?,
+            keys: settle_keys(path, &raw.keys, etcd.as_ref())?,
+            edges_ca_file: raw.registry.authorities(path),
+            registry: edges::settle(path, raw.registry)?,
+            etcd,
+            revocations_file: {
+                let file = raw.revocations_file.unwrap_or_else(|| "revocations.json".into());
                 config::resolve(path, &file)
             },
-            registry: settle_edges(path, raw.registry.edges)?,
-            access: access::settle(path, raw.auth, raw.sealed, &raw.app_jwt, raw.timed)?,
+            routing: routing::settle(path, &raw.routing, raw.zones)?,
+            access,
             links: settle_links(path, &raw.links)?,
             state: settle_state(path, raw.state)?,
             log_filter: raw.log.filter.unwrap_or_else(|| "info".to_owned()),
@@ -232,27 +292,68 @@ impl Config {
     }
 }
 
-fn settle_edges(path: &Path, edges: Vec<EdgeRecord>) -> Result<StaticList, ConfigError> {
-    let fault = |fault: String| ConfigError::key(path, "registry.edges", fault);
-    if edges.is_empty() {
-        return Err(fault(
-            "is empty; list every edge in a [[registry.edges]] section with its id, url and admin_url".into(),
-        ));
+fn settle_keys(path: &Path, raw: &RawKeys, etcd: Option<&EtcdSettings>) -> Result<KeySource, ConfigError> {
+    let fault = |key, fault: &str| Err(ConfigError::key(path, key, fault));
+    let Some(etcd) = etcd.filter(|_| raw.source == KeyKind::Etcd) else {
+        let only_etcd = "is for keys in etcd: set keys.source = \"etcd\", or leave it out";
+        if raw.rotate_every.is_some() {
+            return fault("keys.rotate_every", only_etcd);
+        }
+        if raw.propagation.is_some() {
+            return fault("keys.propagation", only_etcd);
+        }
+        let keys = raw.path.as_ref().ok_or_else(|| ConfigError::missing(path, "keys.path"))?;
+        let tickets = raw.ticket_path.as_deref().unwrap_or(Path::new("tickets.jwks.json"));
+        return Ok(KeySource::Files {
+            keys: config::resolve(path, keys),
+            tickets: config::resolve(path, tickets),
+        });
+    };
+    let propagation = raw.propagation.map_or(PROPAGATION_DEFAULT, |span| span.0);
+    let rotate_every = raw.rotate_every.map_or(ROTATE_EVERY_DEFAULT, |span| span.0);
+    if propagation < Duration::from_secs(1) {
+        return fault(
+            "keys.propagation",
+            "is less than 1s, in which not even one edge hears of a key for sure",
+        );
     }
-    if let Some(edge) = edges.iter().find(|edge| !edge.admin_url.as_str().starts_with("http://")) {
-        return Err(fault(format!(
-            "edge '{}': admin_url must begin with http://; edges are probed without TLS",
-            edge.id
-        )));
+    if rotate_every < propagation * 2 {
+        return fault(
+            "keys.rotate_every",
+            "is less than twice keys.propagation: keys would change before edges know them",
+        );
     }
-    let weights: u32 = edges.iter().map(|edge| u32::from(edge.weight.value())).sum();
-    if weights > WEIGHT_SUM_MAX {
-        return Err(fault(format!(
-            "has weights of {weights} in all, and at most {WEIGHT_SUM_MAX} make a ring in good time; \
-             divide all of them by the same number"
-        )));
+    let key =
+        |key, sealing: &Option<WrappingKeys>| sealing.clone().ok_or_else(|| ConfigError::missing(path, key));
+    Ok(KeySource::Etcd {
+        cluster_key: key("etcd.cluster_key", &etcd.cluster_key)?,
+        coordinator_key: key("etcd.coordinator_key", &etcd.coordinator_key)?,
+        rotate_every,
+        propagation,
+    })
+}
+
+fn settle_etcd(
+    path: &Path,
+    raw: Option<RawEtcd>,
+    is_wanted: bool,
+) -> Result<Option<EtcdSettings>, ConfigError> {
+    // Where it is wanted and missing, the fault is that of an empty section.
+    let raw = raw.or_else(|| is_wanted.then(RawEtcd::default));
+    raw.map(|raw| raw.settle(path)).transpose()
+}
+
+/// The key of sealed calls is known to those who call: nothing in etcd may be sealed with it.
+fn check_keys_differ(path: &Path, etcd: Option<&EtcdSettings>, access: &Access) -> Result<(), ConfigError> {
+    let (Some(etcd), Some(sealed)) = (etcd, &access.sealed) else { return Ok(()) };
+    let callers = sealed.calls.fingerprint();
+    let keys = [("etcd.cluster_key", &etcd.cluster_key), ("etcd.coordinator_key", &etcd.coordinator_key)];
+    for (key, wrapping) in keys {
+        if wrapping.as_ref().is_some_and(|wrapping| wrapping.fingerprints().contains(&callers)) {
+            return Err(ConfigError::key(path, key, "has ENCRYPTION_KEY, which callers know; make another"));
+        }
     }
-    StaticList::new(edges).map_err(|shared| fault(format!("is ambiguous: {shared}; give each edge its own")))
+    Ok(())
 }
 
 fn settle_links(path: &Path, raw: &RawLinks) -> Result<LinkRules, ConfigError> {
@@ -273,7 +374,7 @@ fn settle_links(path: &Path, raw: &RawLinks) -> Result<LinkRules, ConfigError> {
 }
 
 fn settle_state(path: &Path, raw: RawState) -> Result<StateSource, ConfigError> {
-    let url = access::in_configuration(path, "state.url", raw.url, raw.url_file)?;
+    let url = config::secret(path, "state.url", raw.url, raw.url_file.as_deref())?;
     match raw.source {
         StateKind::Embedded => {
             let file = raw.path.unwrap_or_else(|| "state.redb".into());

@@ -5,17 +5,24 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use rand::RngExt;
 use sluice_shared::app_jwt::AppJwtError;
 use sluice_shared::file_id::FileIdError;
 use sluice_shared::problem::{self, Problem};
 use sluice_shared::query::QueryError;
+use sluice_shared::revocations::Kind;
 use sluice_shared::signed_request::{ShownString, SignatureError};
 use sluice_shared::token::SealError;
 use sluice_shared::token::sealed::SealedError;
 
+use crate::allowance::{Allowance, whole_seconds};
+use crate::clients::NotKnown;
 use crate::state::{Pace, StateError};
+
+mod reason;
+
+pub(crate) use reason::Reason;
 
 /// Seconds that callers wait before they ask again, drawn anew for each so that they don't come back together. Edges
 /// are probed each second: one that comes back is in use two to three seconds later.
@@ -119,11 +126,15 @@ pub(crate) enum ApiError {
     TimedExpired,
     #[error("this link may not name this file")]
     TimedFile,
+    #[error("the {} is not served any more", .0.name())]
+    Barred(Kind),
     // The cluster's.
     #[error("no edge can serve the file now; try again after the time in Retry-After")]
     NoLiveEdge,
     #[error("what has to be remembered cannot be now; try again after the time in Retry-After")]
     State,
+    #[error("who may call is not known yet; try again after the time in Retry-After")]
+    ClientsNotKnown,
     #[error(
         "as many nonces of this client are remembered as may be; try again after the time in Retry-After"
     )]
@@ -135,6 +146,12 @@ impl From<StateError> for ApiError {
         match error {
             StateError::Away => Self::State,
         }
+    }
+}
+
+impl From<NotKnown> for ApiError {
+    fn from(_: NotKnown) -> Self {
+        Self::ClientsNotKnown
     }
 }
 
@@ -154,7 +171,7 @@ impl ApiError {
             | Self::FileId(_)
             | Self::MissingParameter(_)
             | Self::UserId(_)
-            | Self::Seal(_)
+            | Self::Seal(SealError::TooLong)
             | Self::BodyNotAllowed
             | Self::Body(_)
             | Self::Field(_)
@@ -189,31 +206,40 @@ impl ApiError {
             | Self::LinkOwner
             | Self::TokenAddress
             | Self::NotRedeemed
-            | Self::TimedFile => StatusCode::FORBIDDEN,
+            | Self::TimedFile
+            | Self::Barred(_) => StatusCode::FORBIDDEN,
             Self::UnknownPath | Self::NoSuchLink => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::LinkExpired => StatusCode::GONE,
             Self::FailedTooOften { .. } | Self::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoLiveEdge | Self::State | Self::NoncesFull => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Seal(SealError::NoKey)
+            | Self::NoLiveEdge
+            | Self::State
+            | Self::ClientsNotKnown
+            | Self::NoncesFull => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     pub(crate) fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::Seal(SealError::TooLong) => "file_id and the other names are too long together".into(),
+            Self::Seal(SealError::NoKey) => {
+                "there is no key for links now; try again after the time in Retry-After".into()
+            }
             other => other.to_string().into(),
         }
     }
 
     /// Seconds to wait before the same call can do better.
     fn retry_after(&self) -> Option<u64> {
-        let whole = |wait: &Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         match self {
-            Self::NoLiveEdge | Self::State | Self::NoncesFull => {
-                Some(u64::from(rand::rng().random_range::<u8, _>(RETRY_AFTER_SECONDS)))
-            }
+            Self::Seal(SealError::NoKey)
+            | Self::NoLiveEdge
+            | Self::State
+            | Self::ClientsNotKnown
+            | Self::NoncesFull => Some(u64::from(rand::rng().random_range::<u8, _>(RETRY_AFTER_SECONDS))),
             Self::FailedTooOften { retry_after } | Self::Throttled { retry_after, .. } => {
-                Some(whole(retry_after).max(1))
+                Some(whole_seconds(*retry_after).max(1))
             }
             _ => None,
         }
@@ -236,8 +262,9 @@ impl IntoResponse for ApiError {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge()));
         }
         if let Self::Throttled { retry_after, pace } = &self {
-            insert_limits(headers, *retry_after, *pace);
+            Allowance::used_up(*pace, *retry_after).insert_into(headers);
         }
+        response.extensions_mut().insert(self.reason());
         response
     }
 }
@@ -250,16 +277,6 @@ impl ApiError {
             Self::CredentialMissing(_) => "Bearer",
             _ => "Bearer error=\"invalid_token\"",
         }
-    }
-}
-
-/// The fields of draft-ietf-httpapi-ratelimit-headers: how much is allowed, and what is left of it.
-fn insert_limits(headers: &mut HeaderMap, retry_after: Duration, pace: Pace) {
-    let window = (f64::from(pace.burst) / pace.per_second).ceil();
-    let policy = format!("\"client\";q={};w={window:.0}", pace.burst);
-    let limit = format!("\"client\";r=0;t={}", retry_after.as_secs() + 1);
-    for (name, value) in [("ratelimit-policy", policy), ("ratelimit", limit)] {
-        headers.insert(name, HeaderValue::try_from(value).expect("numbers are visible ASCII"));
     }
 }
 

@@ -5,6 +5,12 @@
 
 mod admin_api;
 mod admin_clients;
+mod admin_edges;
+mod admin_error;
+mod admin_keys;
+mod admin_revocations;
+mod admin_status;
+mod allowance;
 mod answer;
 mod api;
 mod audit;
@@ -15,16 +21,23 @@ mod clients;
 pub mod config;
 mod download;
 mod error;
+mod keys;
 mod links;
 mod membership;
+mod metalink;
 mod metrics;
 mod mint;
 mod observe;
 mod openapi;
+mod orders;
+mod peers;
 mod renew;
 mod router;
 pub mod routing;
 mod sealed;
 pub mod service;
 mod state;
+mod succession;
 mod timed;
+
+pub use clients::{ClientToImport, ClientsFileError, clients_to_import};

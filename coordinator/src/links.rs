@@ -12,15 +12,17 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
+use sluice_shared::revocations::{Instant, Kind, Mark, Target};
 use sluice_shared::token::ticket::BIND_REDEEMER;
-use sluice_shared::token::{NumericDate, Scratch, Ticket, random_id};
+use sluice_shared::token::{NumericDate, Scratch, SealError, Ticket, random_id};
 
-use crate::answer::redirection;
-use crate::api::{Api, Wanted, is_bound_to, locate};
+use crate::answer::{Redirection, redirection};
+use crate::api::{Api, Wanted, is_bound_to};
 use crate::authenticate::Principal;
 use crate::call::Call;
 use crate::download::path_behind;
 use crate::error::{ApiError, FieldFault};
+use crate::metalink;
 use crate::mint::Terms;
 use crate::state::{LinkRecord, Redeemed, Revocation, Visit};
 
@@ -53,6 +55,8 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, request: Request) -> Res
     let new = NewLink::parse(&proven.body)?;
     proven.principal.may_ask_for(&new.file_id)?;
     let now = SystemTime::now();
+    let user = new.user_id.as_deref();
+    api.check_barred(&new.file_id, None, user, proven.principal.client_id(), now)?;
     let ttl = ttl(&api, &proven.principal, new.ttl)?;
     // Whole seconds, as in tokens.
     let secs = (now + ttl).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -71,7 +75,7 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, request: Request) -> Res
         bind: new.bind_ip.map(Cow::Owned),
         rate: new.rate,
     };
-    let sealed = ticket.seal(api.tickets.ring().load().current())?;
+    let sealed = ticket.seal(api.tickets.load().minting().ok_or(SealError::NoKey)?)?;
     // Recorded before it is given: a link that its owner could not take back is none.
     let owner = proven.principal.client_id().map(str::to_owned);
     api.state.create_link(&LinkRecord { id: id.clone(), owner, expires_at }).await?;
@@ -81,6 +85,7 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, request: Request) -> Res
     let mut response = (StatusCode::CREATED, Json(Created { link, id: &id, expires_at })).into_response();
     response.headers_mut().insert(header::LOCATION, location);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    proven.principal.tell(response.headers_mut());
     Ok(response)
 }
 
@@ -94,18 +99,16 @@ fn ttl(api: &Api, principal: &Principal, asked: Option<Duration>) -> Result<Dura
 }
 
 /// `GET, HEAD /d/{ticket}`
-pub(crate) async fn redeem(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
+pub(crate) async fn redeem(State(api): State<Arc<Api>>, request: Request) -> Result<Redirection, ApiError> {
     let call = Call::without_body(request)?;
     let now = SystemTime::now();
     let mut scratch = Scratch::default();
     let text = path_behind(&call, "/d/").as_bytes();
-    let ticket = Ticket::open(text, &api.tickets.ring().load(), &mut scratch).map_err(|_| ApiError::Link)?;
+    let ticket = Ticket::open(text, &api.tickets.load(), &mut scratch).map_err(|_| ApiError::Link)?;
     if NumericDate::from_system_time(now) >= ticket.exp {
         return Err(ApiError::LinkExpired);
     }
-    if !api.is_client_good(ticket.cid.as_deref(), now) {
-        return Err(ApiError::LinkOwner);
-    }
+    api.check_owner(ticket.cid.as_deref(), now)?;
     let bound_to = match ticket.bind.as_deref() {
         Some(BIND_REDEEMER) => Some(Cow::Owned(call.client().to_string())),
         Some(binding) if is_bound_to(binding, call.client()) => Some(Cow::Borrowed(binding)),
@@ -114,9 +117,10 @@ pub(crate) async fn redeem(State(api): State<Arc<Api>>, request: Request) -> Res
     };
     let snapshot = api.snapshot();
     // Before anything is counted: a download that nobody can serve is none.
-    let edges = locate(&snapshot, &ticket.file_id)?;
+    let candidates = api.locate(&snapshot, &call, &ticket.file_id)?;
     let visits = visit(&api, &call, &ticket, now).await?;
-    let edge = edges[visits as usize % edges.len()];
+    let turn = visits as usize % candidates.len();
+    let candidate = candidates.iter().nth(turn).ok_or(ApiError::NoLiveEdge)?;
     let wanted = Wanted {
         file_id: &ticket.file_id,
         user_id: ticket.user_id.as_deref(),
@@ -131,8 +135,18 @@ pub(crate) async fn redeem(State(api): State<Arc<Api>>, request: Request) -> Res
             ..Terms::default()
         },
     };
-    let minted = api.mint(&call, wanted, edge, now)?;
-    Ok(redirection(&minted, edge, ticket.r#fn.as_deref().unwrap_or(ticket.file_id.name())))
+    let minted = api.mint(&call, wanted, candidate, now)?;
+    let name = ticket.r#fn.as_deref().unwrap_or(ticket.file_id.name());
+    if metalink::is_wanted(&call.parts.headers) {
+        // From the one whose turn it is, as a redirection would be.
+        let mut edges: Vec<_> = candidates.iter().map(|candidate| candidate.edge()).collect();
+        edges.rotate_left(turn);
+        let fact = Box::pin(api.fact(&call, &ticket.file_id, &edges)).await;
+        return Ok(metalink::answer(&minted, &edges, name, fact));
+    }
+    let mut redirection = redirection(&minted, candidate.edge(), name);
+    metalink::vary(&mut redirection.response);
+    Ok(redirection)
 }
 
 /// Counts a visit where it counts; gives how many came before it within the redemption.
@@ -159,12 +173,32 @@ async fn visit(api: &Api, call: &Call, ticket: &Ticket<'_>, now: SystemTime) -> 
 }
 
 /// `DELETE /api/links/{id}`
-pub(crate) async fn revoke(State(api): State<Arc<Api>>, request: Request) -> Result<StatusCode, ApiError> {
+pub(crate) async fn revoke(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
     let call = Call::without_body(request)?;
     let principal = api.authenticator.authenticate(&call).await?.principal;
     let id = path_behind(&call, "/api/links/");
-    match api.state.revoke_link(id, principal.client_id(), SystemTime::now()).await? {
-        Revocation::Revoked => Ok(StatusCode::NO_CONTENT),
+    let now = SystemTime::now();
+    match api.state.revoke_link(id, principal.client_id(), now).await? {
+        Revocation::Revoked => {
+            if api.are_marks_shared {
+                revoke_tokens(&api, id, now);
+            }
+            let mut response = StatusCode::NO_CONTENT.into_response();
+            principal.tell(response.headers_mut());
+            Ok(response)
+        }
         Revocation::NotYours => Err(ApiError::NoSuchLink),
+    }
+}
+
+/// Lets edges refuse what was minted from a link. State has it that the link is revoked; what is marked here may be lost
+/// with this process before etcd and the file have it, and who revokes again marks it again.
+fn revoke_tokens(api: &Api, id: &str, now: SystemTime) {
+    let Ok(target) = Target::new(Kind::Link, id) else { return };
+    // No link that lives now lives longer.
+    let mark = Mark { set: Instant::of(now), until: Instant::of(now + api.links.max_ttl), cut: false };
+    let is_marked = api.revocations.load().mark_on(&target).is_some_and(|known| known.is_in_force(mark.set));
+    if !is_marked {
+        api.revocations.merge([(target, mark)]);
     }
 }

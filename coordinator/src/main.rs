@@ -8,10 +8,11 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use sluice_coordinator::config::Config;
 use sluice_coordinator::service;
-use sluice_shared::telemetry;
+use sluice_shared::handover::{Inherited, InheritedError};
+use sluice_shared::{papers, telemetry};
 
 /// Sluice's coordinator: decides who may fetch what, and sends each client to the best edge.
 #[derive(Parser)]
@@ -23,13 +24,33 @@ struct Arguments {
     /// Check the configuration and the files it names, then exit; nothing is made and nothing is listened on.
     #[arg(long)]
     check: bool,
+    /// With --check: look at what is around, too (etcd, Redis, edges, ports), and print all findings as JSON; exit code 0
+    /// where all is well, 1 for warnings, 2 where something fails. `sluicectl check` shows them.
+    #[arg(long, requires = "check")]
+    findings: bool,
 }
 
 /// For blocking work that is still under way at the end: name resolution, the build of a ring.
 const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    // First of all: descriptors that were passed have numbers that nothing else must take.
+    let inherited = Inherited::from_environment();
+    match papers::write_if_asked(Arguments::command()) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.into());
+            return ExitCode::FAILURE;
+        }
+    }
+    let arguments = Arguments::parse();
+    if arguments.findings {
+        let findings = service::findings(&arguments.config);
+        confirm(&findings.to_json());
+        return ExitCode::from(findings.worst().exit_code());
+    }
+    match run(&arguments, inherited) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
@@ -38,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> anyhow::Result<()> {
+fn run(arguments: &Arguments, inherited: Result<Inherited, InheritedError>) -> anyhow::Result<()> {
     let config = Config::load(&arguments.config)?;
     let _logs = telemetry::start_logs(&config.log_filter)?;
     if arguments.check {
@@ -46,11 +67,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         confirm("configuration is valid");
         return Ok(());
     }
+    let inherited = inherited?;
     let metrics = telemetry::start_metrics()?;
     // Two at least: one call that computes must not hold up every other.
     let workers = thread::available_parallelism().map_or(2, NonZero::get).max(2);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
-    let ended = runtime.block_on(service::run(config, metrics));
+    let ended = runtime.block_on(service::run(config, metrics, inherited));
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);
     Ok(ended?)
 }

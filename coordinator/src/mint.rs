@@ -3,12 +3,14 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use metrics::Counter;
 use sluice_shared::cluster::EdgeId;
 use sluice_shared::file_id::FileId;
-use sluice_shared::keys::KeyFile;
+use sluice_shared::keys::KeyRing;
 use sluice_shared::token::{Claims, NumericDate, SealError, random_id, seal};
 use sluice_shared::units::BaseUrl;
 
@@ -65,7 +67,9 @@ pub(crate) struct Minted {
 
 /// Mints with whatever key is current in the key file.
 pub(crate) struct Minter {
-    pub(crate) keys: Arc<KeyFile>,
+    pub(crate) keys: Arc<ArcSwap<KeyRing>>,
+    /// Tokens minted, for whoever counts them by key.
+    pub(crate) count: Arc<AtomicU64>,
     pub(crate) issuer: BaseUrl,
     pub(crate) token_ttl: Duration,
     pub(crate) minted: Counter,
@@ -83,7 +87,7 @@ impl Minter {
         let claims = Claims {
             user_id: order.user_id.map(Cow::Borrowed),
             cid: order.client_id.map(Cow::Borrowed),
-            iat: Some(NumericDate::from_system_time(issued_at)),
+            iat: Some(NumericDate::from_secs(issued_at)),
             jti: Some(random_id().into()),
             rid: Some(order.request_id.into()),
             iss: Some(self.issuer.as_str().into()),
@@ -95,35 +99,38 @@ impl Minter {
             rate: terms.rate,
             hop: terms.hop,
             head: order.head_only,
-            ..Claims::new(order.file_id.clone(), NumericDate::from_system_time(expires_at))
+            ..Claims::new(order.file_id.clone(), NumericDate::from_secs(expires_at))
         };
-        let token = Token(seal(&claims, self.keys.ring().load().current())?);
+        let token = Token(seal(&claims, self.keys.load().minting().ok_or(SealError::NoKey)?)?);
+        self.count.fetch_add(1, Ordering::Relaxed);
         self.minted.increment(1);
-        Ok(Minted { token, expires_at })
+        Ok(Minted { token, expires_at: UNIX_EPOCH + Duration::from_secs(expires_at) })
     }
 
     /// The policy's life, unless the terms want a shorter one. A part of a second that is left is lost.
-    fn expiry(&self, issued_at: SystemTime, terms: &Terms<'_>) -> SystemTime {
+    fn expiry(&self, issued_at: u64, terms: &Terms<'_>) -> u64 {
         let ttl = terms.ttl_max.map_or(self.token_ttl, |max| max.min(self.token_ttl));
-        let expires_at = whole_seconds(issued_at + ttl);
+        let expires_at = issued_at + ttl.as_secs();
         terms.not_after.map_or(expires_at, |limit| expires_at.min(whole_seconds(limit.to_system_time())))
     }
 }
 
-fn whole_seconds(time: SystemTime) -> SystemTime {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    UNIX_EPOCH + Duration::from_secs(since.as_secs())
+/// Since 1970. A clock set before reads as 1970.
+fn whole_seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]
 mod tests {
+    use sluice_shared::keys::KeyFile;
     use sluice_shared::token::{Scratch, open};
 
     use super::*;
 
     fn minter(folder: &std::path::Path) -> Minter {
         Minter {
-            keys: KeyFile::load_or_create(&folder.join("keys.jwks.json")).unwrap(),
+            keys: Arc::clone(KeyFile::load_or_create(&folder.join("keys.jwks.json")).unwrap().ring()),
+            count: Arc::default(),
             issuer: BaseUrl::parse("http://c.example").unwrap(),
             token_ttl: Duration::from_secs(900),
             minted: Counter::noop(),
@@ -155,7 +162,7 @@ mod tests {
                 "Debug shows no token"
             );
             let mut scratch = Scratch::default();
-            let ring = minter.keys.ring().load();
+            let ring = minter.keys.load();
             let now = NumericDate::from_system_time(now);
             let claims = open(minted.token.as_str().as_bytes(), &ring, now, &mut scratch).unwrap();
             let expected = Claims {
@@ -178,7 +185,7 @@ mod tests {
     fn no_token_outlives_its_terms() {
         let folder = tempfile::tempdir().unwrap();
         let minter = minter(folder.path());
-        let issued_at = UNIX_EPOCH + Duration::from_secs(1000);
+        let issued_at = 1000;
         let secs = |secs| Duration::from_secs(secs);
         let date = |secs| NumericDate::from_secs_f64(secs);
         let table = [
@@ -191,7 +198,7 @@ mod tests {
         ];
         for (ttl_max, not_after, expected) in table {
             let terms = Terms { ttl_max, not_after, ..Terms::default() };
-            assert_eq!(minter.expiry(issued_at, &terms), UNIX_EPOCH + secs(expected), "{terms:?}");
+            assert_eq!(minter.expiry(issued_at, &terms), expected, "{terms:?}");
         }
     }
 
@@ -212,7 +219,7 @@ mod tests {
         for _ in 0..100 {
             let minted = minter.mint(&order, SystemTime::now()).unwrap();
             let mut scratch = Scratch::default();
-            let ring = minter.keys.ring().load();
+            let ring = minter.keys.load();
             let now = NumericDate::from_system_time(SystemTime::now());
             let claims = open(minted.token.as_str().as_bytes(), &ring, now, &mut scratch).unwrap();
             assert_eq!(claims.user_id, None);

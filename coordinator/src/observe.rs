@@ -1,23 +1,25 @@
 //! What every call of the API gets, whatever becomes of it: a request id, a log line, its place in the metrics.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
+use futures_util::future::Either;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::body::Incoming;
 use sluice_shared::cluster::EdgeId;
-use sluice_shared::serve::{Answers, ClientAddress};
+use sluice_shared::serve::Answers;
 use sluice_shared::token::random_id;
 
+use crate::answer::SentTo;
 use crate::api::Api;
+use crate::call::{Call, Caller, Received};
 use crate::call_log::{CallLog, Line};
 use crate::download;
+use crate::error::Reason;
 use crate::metrics::{self, CallMetrics, Endpoint};
 use crate::router::{self, Shown};
 
@@ -28,7 +30,7 @@ const PATH_BYTES_LOGGED_MAX: usize = 3200;
 /// `/favicon.ico` and its like, but of no token the part that makes it one.
 const FOREIGN_PATH_BYTES_LOGGED_MAX: usize = 24;
 
-/// The name of a call, in the caller's logs and ours; in the request's extensions.
+/// The name of a call, in the caller's logs and ours.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestId(HeaderValue);
 
@@ -51,14 +53,10 @@ impl RequestId {
     }
 }
 
-/// The edge that an answer sends its caller to; in the response's extensions, for the log.
-#[derive(Debug, Clone)]
-pub(crate) struct SentTo(pub(crate) EdgeId);
-
 /// The API, observed: what is refused inside is logged and counted like everything else.
 pub(crate) struct Observed {
     api: Arc<Api>,
-    router: Router,
+    router: Arc<Router>,
     metrics: CallMetrics,
     log: CallLog,
 }
@@ -68,45 +66,83 @@ impl Observed {
     /// There is no thread to be had for the log.
     pub(crate) fn new(api: Arc<Api>) -> io::Result<Self> {
         let log = CallLog::start(metrics::log_lines_lost())?;
-        Ok(Self { router: router::api(Arc::clone(&api)), api, metrics: CallMetrics::new(), log })
+        Ok(Self { router: Arc::new(router::api(Arc::clone(&api))), api, metrics: CallMetrics::new(), log })
     }
 
-    /// Most calls by far are redirections; what the router costs is an eighth of one.
-    async fn run(&self, endpoint: Endpoint, request: Request<Incoming>) -> Response {
-        if endpoint == Endpoint::Download && matches!(*request.method(), Method::GET | Method::HEAD) {
-            let request = request.map(|_| Body::empty());
-            return download::redirect(State(Arc::clone(&self.api)), request).await.into_response();
+    /// What most calls by far want, by a short way: of a redirection the router is an eighth, and what is passed by
+    /// extensions a twentieth.
+    #[allow(clippy::manual_async_fn, reason = "an async function's future has room for its arguments twice")]
+    fn redirect(self: Arc<Self>, call: Call) -> impl Future<Output = Response> + Send {
+        async move {
+            let redirected = match call.check_bodiless() {
+                Ok(()) => download::to_edge(&self.api, &call).await,
+                Err(error) => Err(error),
+            };
+            let (response, edge) = match redirected {
+                Ok(redirection) => (redirection.response, Some(redirection.edge)),
+                Err(error) => (error.into_response(), None),
+            };
+            self.observe(Endpoint::Download, &call.parts.method, &call.parts.uri, call.caller, response, edge)
         }
-        self.router.answer(request).await
     }
-}
 
-impl Answers for Observed {
-    async fn answer(&self, mut request: Request<Incoming>) -> Response {
-        let begun = Instant::now();
-        let request_id = RequestId::of(request.headers());
+    async fn route(self: Arc<Self>, mut request: Request<Incoming>, caller: Caller) -> Response {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        let endpoint = router::endpoint(uri.path());
-        let client = request.extensions().get::<ClientAddress>().map(|client| client.0);
-        request.extensions_mut().insert(request_id.clone());
+        request.extensions_mut().insert(caller.clone());
+        let mut response = self.router.answer(request, caller.client).await;
+        let edge = response.extensions_mut().remove::<SentTo>().map(|sent_to| sent_to.0);
+        self.observe(router::endpoint(uri.path()), &method, &uri, caller, response, edge)
+    }
 
-        let mut response = self.run(endpoint, request).await;
-
-        response.headers_mut().insert(X_REQUEST_ID, request_id.0.clone());
-        let took = begun.elapsed();
+    /// Counts and logs a call that is answered, and names it in its answer.
+    fn observe(
+        &self,
+        endpoint: Endpoint,
+        method: &Method,
+        uri: &Uri,
+        caller: Caller,
+        mut response: Response,
+        edge: Option<EdgeId>,
+    ) -> Response {
+        let Caller { client, request_id, received } = caller;
+        let took = received.instant.elapsed();
         self.metrics.answered(endpoint, response.status(), took);
-        let sent_to = response.extensions().get::<SentTo>();
+        let reason = response.extensions().get::<Reason>().copied();
+        if let Some(reason) = reason {
+            self.metrics.refused(reason);
+        }
         self.log.write(&Line {
+            at: received.time + took,
             method: method.as_str(),
             // Without its query: other programs' links, and our own, carry tokens there.
             path: loggable(router::shown(endpoint), uri.path()),
             status: response.status().as_u16(),
             request_id: request_id.as_str(),
             client,
-            edge: sent_to.map(|edge| edge.0.as_str()),
+            edge: edge.as_ref(),
+            reason: reason.map(Reason::name),
             took,
         });
+        response.headers_mut().insert(X_REQUEST_ID, request_id.0);
         response
+    }
+}
+
+impl Answers for Observed {
+    fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        client: IpAddr,
+    ) -> impl Future<Output = Response> + Send + use<> {
+        let received = Received::now();
+        let caller = Caller { client, request_id: RequestId::of(request.headers()), received };
+        let this = Arc::clone(self);
+        let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
+        if is_reading && router::endpoint(request.uri().path()) == Endpoint::Download {
+            Either::Left(this.redirect(Call::of_head(request.into_parts().0, caller)))
+        } else {
+            Either::Right(Box::pin(this.route(request, caller)))
+        }
     }
 }
 

@@ -98,6 +98,11 @@ impl Offered {
         components
     }
 
+    /// Whether some callers are clients, with a pace each.
+    fn has_clients(&self) -> bool {
+        self.has(SchemeName::Signature) || self.has(SchemeName::AppJwt)
+    }
+
     fn has(&self, scheme: SchemeName) -> bool {
         self.schemes.contains(&scheme)
     }

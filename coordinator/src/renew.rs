@@ -5,42 +5,39 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::extract::{Request, State};
-use axum::response::Response;
 use http::Method;
 use sluice_shared::token::{Claims, NumericDate, Scratch, TokenError, open_authentic};
 
-use crate::answer::redirection;
-use crate::api::{Api, Wanted, is_bound_to, locate};
+use crate::answer::{Redirection, redirection};
+use crate::api::{Api, Wanted, is_bound_to};
 use crate::call::Call;
 use crate::error::ApiError;
 use crate::links::is_counted;
 use crate::mint::Terms;
-use crate::routing::Edge;
 use crate::state::Standing;
 
 /// `GET, HEAD /renew?token=JWE&not=EDGE`
-pub(crate) async fn renew(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
+pub(crate) async fn renew(State(api): State<Arc<Api>>, request: Request) -> Result<Redirection, ApiError> {
     let call = Call::without_body(request)?;
     let query = call.query()?;
     let token = query.value("token").ok_or(ApiError::MissingParameter("token"))?;
     let now = SystemTime::now();
     let mut scratch = Scratch::default();
-    let claims = open_authentic(token.as_bytes(), &api.minter.keys.ring().load(), &mut scratch)
+    let claims = open_authentic(token.as_bytes(), &api.minter.keys.load(), &mut scratch)
         .map_err(|_| ApiError::Token)?;
     let life = Life::of(&claims, NumericDate::from_system_time(now))?;
     if claims.ip.as_deref().is_some_and(|binding| !is_bound_to(binding, call.client())) {
         return Err(ApiError::TokenAddress);
     }
-    if !api.is_client_good(claims.cid.as_deref(), now) {
-        return Err(ApiError::LinkOwner);
-    }
+    api.check_owner(claims.cid.as_deref(), now)?;
     check_link(&api, &call, claims.lnk.as_deref()).await?;
-    let snapshot = api.snapshot();
-    let mut edges = locate(&snapshot, &claims.file_id)?;
-    if let Some(not) = query.value("not") {
-        edges.retain(|edge| edge.record.id.as_str() != not);
+    let not = query.value("not");
+    // Anybody may exclude an edge. Whoever was sent to it knows something of it.
+    if let Some(edge) = claims.edg.as_deref().filter(|edge| not == Some(edge)) {
+        api.membership.suspect(edge);
     }
-    let edge: &Edge = edges.first().ok_or(ApiError::NoLiveEdge)?;
+    let snapshot = api.snapshot();
+    let candidate = api.locate_one(&snapshot, &call, &claims.file_id, not)?;
     let wanted = Wanted {
         file_id: &claims.file_id,
         user_id: claims.user_id.as_deref(),
@@ -56,8 +53,8 @@ pub(crate) async fn renew(State(api): State<Arc<Api>>, request: Request) -> Resu
             ..Terms::default()
         },
     };
-    let minted = api.mint(&call, wanted, edge, now)?;
-    Ok(redirection(&minted, edge, claims.r#fn.as_deref().unwrap_or(claims.file_id.name())))
+    let minted = api.mint(&call, wanted, candidate, now)?;
+    Ok(redirection(&minted, candidate.edge(), claims.r#fn.as_deref().unwrap_or(claims.file_id.name())))
 }
 
 /// What is left of a token's life.

@@ -11,9 +11,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sluice_shared::file_id::FileId;
+use sluice_shared::token::sealed::SealedError;
 
 use crate::answer::{Links, sent_to};
-use crate::api::{Api, Wanted, locate, user_id};
+use crate::api::{Api, Wanted, user_id};
 use crate::call::{Call, object};
 use crate::config::access::Sealed;
 use crate::error::{ApiError, FieldFault};
@@ -59,7 +60,8 @@ pub(crate) async fn request_download(
     let file_id = FileId::parse(asked.file_id)?;
     let user_id = user_id(&asked.user_id)?;
     let snapshot = api.snapshot();
-    let edges = locate(&snapshot, &file_id)?;
+    let candidates = api.locate(&snapshot, &call, &file_id)?;
+    let first = candidates.first().ok_or(ApiError::NoLiveEdge)?;
     let wanted = Wanted {
         file_id: &file_id,
         user_id: Some(user_id),
@@ -67,17 +69,24 @@ pub(crate) async fn request_download(
         head_only: false,
         terms: Terms::default(),
     };
-    let minted = api.mint(&call, wanted, edges[0], now)?;
-    let links = serde_json::to_vec(&Links::new(&minted, &edges)).expect("texts serialize");
+    let minted = api.mint(&call, wanted, first, now)?;
+    let links = serde_json::to_vec(&Links::new(&minted, first.edge(), &candidates)).expect("texts serialize");
     let data = sealed.calls.seal(&links, now);
-    Ok(sent_to(Json(SealedAnswer { data }).into_response(), edges[0]))
+    Ok(sent_to(Json(SealedAnswer { data }).into_response(), first.edge()))
 }
 
 /// The plaintext of a call that is authentic, recent and new.
 async fn verify(api: &Api, sealed: &Sealed, call: &Call, now: SystemTime) -> Result<Vec<u8>, ApiError> {
     let body: SealedBody<'_> = json(&call.body)?;
     let opened = sealed.calls.verify(&body.data, &body.timestamp, &body.signature, now, sealed.max_age);
-    let opened = opened.map_err(ApiError::Sealed)?;
+    let opened = opened.map_err(|error| match error {
+        // Somebody without the secret; the rest is told to whoever has it, or is no proof at all.
+        SealedError::Signature => api.failures.judged(call.subscriber(), ApiError::Sealed(error), now),
+        error => ApiError::Sealed(error),
+    })?;
+    if !api.state.remembers(REMEMBERED_AS, opened.sent_at, now).await? {
+        return Err(ApiError::Sealed(SealedError::TooOld));
+    }
     let nonce = URL_SAFE_NO_PAD.encode(opened.mac);
     let keep_until = now + 2 * sealed.max_age;
     match api.state.use_nonce(REMEMBERED_AS, &nonce, now, keep_until).await? {

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::config::StateSource;
 
@@ -41,6 +41,30 @@ pub(crate) fn start(source: &StateSource, nonces_max: usize) -> Result<Arc<dyn S
     })
 }
 
+/// Opens the configured state as [`start`] does, and waits for a process that is about to let go of it.
+///
+/// # Errors
+/// As [`start`]; it is not let go of in time.
+pub(crate) async fn start_after_another(
+    source: &StateSource,
+    nonces_max: usize,
+) -> Result<Arc<dyn State>, StateStartError> {
+    let deadline = Instant::now() + LET_GO_WITHIN;
+    loop {
+        match start(source, nonces_max) {
+            Err(StateStartError::Embedded(embedded::EmbeddedError::InUse { .. }))
+                if Instant::now() < deadline =>
+            {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// For a predecessor that went away, or did not answer, to let go of the state; it may be writing yet.
+const LET_GO_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Links and what belongs to them are kept so much longer than asked: for clocks that are set back, and those of
 /// several coordinators that differ.
 const KEPT_LONGER_MS: u64 = 60_000;
@@ -169,9 +193,13 @@ pub(crate) trait State: Send + Sync {
         keep_until: SystemTime,
     ) -> Asked<'a, NonceUse>;
 
-    /// The earliest time that a request may bear: with nonces that a restart forgets, when that was. `None` where
-    /// nothing is forgotten.
+    /// The earliest time that a call may bear: with nonces that a restart forgets, the first whole second after it. `None`
+    /// where nothing is forgotten.
     fn remembers_since(&self) -> Option<SystemTime>;
+
+    /// Whether no nonce of a client's calls that bear this time can have been forgotten. A time that is ahead of `now` is
+    /// noted, durably: after a restart it would look like one that has not been there yet.
+    fn remembers<'a>(&'a self, client: &'a str, time: SystemTime, now: SystemTime) -> Asked<'a, bool>;
 
     /// Counts a call of a client against its pace.
     fn throttle<'a>(&'a self, client: &'a str, pace: Pace, now: SystemTime) -> Asked<'a, Throttled>;
@@ -198,6 +226,17 @@ pub(crate) trait State: Send + Sync {
 
     /// Whether questions are being answered: for readiness and metrics.
     fn is_well(&self) -> bool;
+
+    /// The random name of state that is this coordinator's alone; `None` where several share it.
+    fn own_id(&self) -> Option<&str> {
+        None
+    }
+
+    /// Lets go of what only one process may have, so that another can: what was answered is kept, and from then on what
+    /// needs it is refused. State that several share has nothing of the kind.
+    fn release(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {})
+    }
 }
 
 /// Milliseconds since 1970: how times are stored.

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::extract::{Request, State};
-use axum::response::Response;
 use http::Method;
 use sluice_shared::file_id::FileId;
 use sluice_shared::token::timed::TimedError;
 
-use crate::answer::redirection;
-use crate::api::{Api, Wanted, is_user_id, locate};
+use crate::answer::{Redirection, redirection};
+use crate::api::{Api, Wanted, is_user_id};
 use crate::call::Call;
 use crate::config::access::Timed;
 use crate::download::path_behind;
@@ -18,7 +17,7 @@ use crate::error::ApiError;
 use crate::mint::Terms;
 
 /// `GET, HEAD /api/get_file/{token}`
-pub(crate) async fn redirect(State(api): State<Arc<Api>>, request: Request) -> Result<Response, ApiError> {
+pub(crate) async fn redirect(State(api): State<Arc<Api>>, request: Request) -> Result<Redirection, ApiError> {
     let call = Call::without_body(request)?;
     let timed = api.timed.as_ref().ok_or(ApiError::UnknownPath)?;
     let now = SystemTime::now();
@@ -31,7 +30,7 @@ pub(crate) async fn redirect(State(api): State<Arc<Api>>, request: Request) -> R
     // Of another system's making: a name that would not do here is left out and harms nobody.
     let user_id = Some(payload.to_user.as_str()).filter(|name| is_user_id(name));
     let snapshot = api.snapshot();
-    let edges = locate(&snapshot, &file_id)?;
+    let candidate = api.locate_one(&snapshot, &call, &file_id, None)?;
     let wanted = Wanted {
         file_id: &file_id,
         user_id,
@@ -39,8 +38,8 @@ pub(crate) async fn redirect(State(api): State<Arc<Api>>, request: Request) -> R
         head_only: call.parts.method == Method::HEAD,
         terms: Terms { save_as: Some(file_id.name()), ..Terms::default() },
     };
-    let minted = api.mint(&call, wanted, edges[0], now)?;
-    Ok(redirection(&minted, edges[0], file_id.name()))
+    let minted = api.mint(&call, wanted, candidate, now)?;
+    Ok(redirection(&minted, candidate.edge(), file_id.name()))
 }
 
 /// The file that a payload means: the configured one, or one under the configured prefixes.

@@ -155,9 +155,14 @@ fn who_calls_too_often_is_told_when_and_nobody_else_notices() {
     let edge = Edge::start("edge-1");
     let coordinator = start(&edge);
     let call = |key: &str| coordinator.send("GET", MINE, &Signed::get(MINE, key).fields());
-    for _ in 0..3 {
-        assert_eq!(call("SLOW").status, 200);
+    for left in (0..3).rev() {
+        let answer = call("SLOW");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.field("ratelimit-policy"), "\"client\";q=3;w=180");
+        let limit = answer.field("ratelimit");
+        assert!(limit.starts_with(&format!("\"client\";r={left};t=")), "{limit}");
     }
+    assert!(call("AK1").fields.keys().all(|name| !name.starts_with("ratelimit")), "it has no pace");
     // Calls that do not verify count against nobody's pace.
     for _ in 0..3 {
         let wrong = Signed::new("HEAD", MINE, "", "AK1", "1", &nonce());
@@ -176,6 +181,15 @@ fn who_calls_too_often_is_told_when_and_nobody_else_notices() {
     // So many that those before or those after a full minute are too many.
     assert!((0..60).any(|_| guess() == 429));
     assert_eq!(call("AK1").status, 200);
+    let refused = |reason: &str| {
+        coordinator.metric(&format!("sluice_coordinator_refusals_total{{reason=\"{reason}\"}}"))
+    };
+    assert_eq!(refused("signature"), 3.0);
+    for reason in ["throttled", "blocked", "no-such-client", "failed-too-often"] {
+        assert!(refused(reason) >= 1.0, "{reason}");
+    }
+    assert_eq!(refused("replay"), 0.0, "it is there before the first");
+    coordinator.log_line(|line| line["message"] == "call" && line["reason"] == "throttled");
 }
 
 fn jwt(claims: &str) -> String {
@@ -256,6 +270,11 @@ fn sealed_calls_are_answered_sealed_and_once() {
     for (body, status) in table {
         assert_eq!(call(&body).status, status, "{body}");
     }
+    // Who guesses signatures is told less, and others' calls from there are as good as before.
+    let guess = || call(&body(&data, &millis()).replace(&data, &data.replacen('A', "B", 1))).status;
+    assert!((0..60).any(|_| guess() == 429));
+    let another = calls.seal(b"{\"file_id\":\"abc123\",\"user_id\":\"u456\"}", SystemTime::now());
+    assert_eq!(call(&body(&another, &millis())).status, 200);
     let info = coordinator.get("/security-info");
     assert_eq!(info.status, 200);
     assert_eq!(info.json()["max_age"], 300_000);

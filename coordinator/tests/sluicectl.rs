@@ -143,7 +143,7 @@ fn a_client_is_added_with_all_that_it_may_have() {
     let expected = serde_json::json!({"clients": [{
         "access_key": "app", "scheme": "app-jwt", "enabled": false, "expires_at": "2030-01-01T00:00:00Z",
         "prefixes": ["", "a b/"], "max_ttl": 5400, "rate": 0.5, "burst": 7, "note": "of Ann",
-    }]});
+    }], "skipped": [], "stale_seconds": null});
     assert_eq!(list, expected);
     let table = done(&coordinator, &["clients", "list"]);
     let row = table.lines().nth(1).unwrap();
@@ -200,8 +200,9 @@ fn edges_are_listed() {
     assert_eq!(table.lines().count(), 3, "{table}");
     for (line, edge) in table.lines().skip(1).zip(&edges) {
         let cells: Vec<_> = line.split_whitespace().collect();
-        assert_eq!((cells[0], cells[1], cells[3], cells[4]), (edge.id.as_str(), "up", "a", "100"), "{table}");
-        assert_eq!((cells[8], cells[9]), (edge.url().as_str(), format!("http://{}", edge.address).as_str()));
+        let expected = (edge.id.as_str(), "up", "-", "a", "100");
+        assert_eq!((cells[0], cells[1], cells[2], cells[4], cells[5]), expected, "{table}");
+        assert_eq!((cells[9], cells[10]), (edge.url().as_str(), format!("http://{}", edge.address).as_str()));
     }
     let json: Value =
         serde_json::from_str(&done(&coordinator, &["edges", "list", "--output", "json"])).unwrap();
@@ -368,4 +369,39 @@ fn the_audit_file_has_each_change_before_and_after() {
         "\"clients.enable\" \"AK2\" false",
     ];
     assert_eq!(noted, expected);
+}
+
+#[test]
+fn a_files_way_is_explained() {
+    let edges = Edge::several(2);
+    let more = "[[zones]]\nname = \"a\"\nclients = [\"10.0.0.0/8\"]\n";
+    let coordinator = Coordinator::start_with(&edges.iter().collect::<Vec<_>>(), more);
+    let first =
+        coordinator.candidates("a b/ü?&.bin".replace(' ', "%20").replace('&', "%26").as_str()).remove(0);
+    let text = done(&coordinator, &["explain", "a b/ü?&.bin", "--client", "10.1.2.3"]);
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with("ZONE"), "{text}");
+    assert!(lines[1].contains("10.1.2.3 is a client of this zone"), "{text}");
+    assert!(lines[2].contains("2 of its 2 edges get requests"), "{text}");
+    assert!(lines[3].contains(&first) && lines[3].contains("is taken: its load is "), "{text}");
+    assert!(lines.iter().any(|line| line.starts_with(&format!("candidates  {first} edge-"))), "{text}");
+    let json = done(&coordinator, &["explain", "a", "--client", "2001:db8::1", "--output", "json"]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["file_id"], &json["client"]), (&"a".into(), &"2001:db8::1".into()));
+    assert_eq!(json["candidates"].as_array().unwrap().len(), 2);
+
+    edges[0].set(support::Mood::Draining);
+    coordinator.wait_for_state("edge-1", "draining");
+    wait_until("the way goes round it", || {
+        let text = done(&coordinator, &["explain", "a", "--client", "10.1.2.3"]);
+        !text.contains("candidates  edge-1") && text.contains("candidates  edge-2\n")
+    });
+    let told = refused(&coordinator, &["explain", "../a", "--client", "10.1.2.3"], 1);
+    assert!(told.starts_with("file_id is none: "), "{told}");
+    assert_eq!(ctl(&coordinator, &["explain", "a", "--client", "here"]).0, 2);
+    for target in ["/admin/v1/explain", "/admin/v1/explain?file_id=a", "/admin/v1/explain?file_id=a&client=x"]
+    {
+        coordinator.ask_admin(target).problem(400);
+    }
+    support::send(coordinator.admin, "GET", "/admin/v1/explain?file_id=a&client=::1", &[]).problem(401);
 }

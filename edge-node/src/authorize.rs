@@ -1,5 +1,6 @@
 //! RequestHead → Grant: the token is opened, and its bindings are held against the request. Who comes with a token that
-//! has expired, while its link has not, is sent back to the coordinator that minted it.
+//! has expired, while its link has not, is sent back to the coordinator that minted it; who comes with a good one to an
+//! edge that cannot serve it is sent on by it ([`way_on`]).
 
 use std::borrow::Cow;
 use std::hash::BuildHasher;
@@ -8,12 +9,18 @@ use std::num::NonZeroU64;
 use std::sync::LazyLock;
 
 use sluice_shared::client_net::ClientNet;
+use sluice_shared::cluster::EdgeId;
 use sluice_shared::file_id::FileId;
 use sluice_shared::keys::KeyRing;
+use sluice_shared::revocations::{Instant, Kind, Revocations, Subject};
 use sluice_shared::token::{Claims, NumericDate, Scratch, TokenError, open_authentic};
 use sluice_shared::units::BaseUrl;
 
 use crate::request::{Method, RequestHead, TokenParameter};
+
+/// How often a client is sent from edge to edge before it is told to wait: where one edge after the other cannot, the
+/// fault is likely to be all edges'.
+const HOPS_MAX: u8 = 3;
 
 /// Of this process's own, so that nobody can choose whose turn theirs is taken for.
 static SEED: LazyLock<foldhash::fast::RandomState> = LazyLock::new(Default::default);
@@ -23,6 +30,8 @@ static SEED: LazyLock<foldhash::fast::RandomState> = LazyLock::new(Default::defa
 pub(crate) struct Grant<'s> {
     pub(crate) file_id: FileId<'s>,
     pub(crate) save_as: Option<Cow<'s, str>>,
+    /// The durable link behind the token.
+    pub(crate) link: Option<Cow<'s, str>>,
     pub(crate) who: Who<'s>,
     pub(crate) terms: Terms,
 }
@@ -58,6 +67,7 @@ pub(crate) struct Circumstances<'c> {
     pub(crate) client: IpAddr,
     pub(crate) now: NumericDate,
     pub(crate) keys: &'c KeyRing,
+    pub(crate) revocations: &'c Revocations,
     /// Those that clients may be sent back to.
     pub(crate) coordinators: &'c [BaseUrl],
 }
@@ -86,12 +96,14 @@ pub(crate) enum AuthorizeError {
     Address,
     #[error("good for HEAD only")]
     HeadOnly,
+    #[error("the {} is barred", .0.name())]
+    Barred(Kind),
 }
 
 /// Opens the request's token.
 ///
 /// # Errors
-/// It is missing, repeated, refused, bound to another address, or a HEAD token on a GET.
+/// It is missing, repeated, refused, bound to another address, a HEAD token on a GET, or what it gives is barred.
 pub(crate) fn authorize<'s>(
     head: &RequestHead<'_>,
     circumstances: &Circumstances<'_>,
@@ -102,19 +114,18 @@ pub(crate) fn authorize<'s>(
         TokenParameter::Missing => return Err(AuthorizeError::NoToken),
         TokenParameter::Repeated => return Err(AuthorizeError::TwoTokens),
     };
-    let Circumstances { client, now, keys, .. } = *circumstances;
+    let Circumstances { now, keys, .. } = *circumstances;
     let claims = open_authentic(&token, keys, scratch)?;
     if let Err(error) = claims.judge(now) {
         let coordinator = way_back(&claims, circumstances).ok_or(error)?;
-        check_bindings(&claims, head.method, client)?;
-        // An authentic token is base64url and dots.
-        let location = format!("{coordinator}/renew?token={}", String::from_utf8_lossy(&token));
+        check_bindings(&claims, head.method, circumstances)?;
+        let location = renewal(coordinator, &token);
         let who = Who { user_id: claims.user_id, cid: claims.cid, rid: claims.rid };
         return Ok(Admission::SentBack(SentBack { location, file_id: claims.file_id, who }));
     }
-    check_bindings(&claims, head.method, client)?;
+    check_bindings(&claims, head.method, circumstances)?;
     let requester = match (&claims.user_id, &claims.cid) {
-        (None, None) => SEED.hash_one(subscriber(client)),
+        (None, None) => SEED.hash_one(subscriber(circumstances.client)),
         user_and_client => SEED.hash_one(user_and_client),
     };
     let token = match &claims.jti {
@@ -125,28 +136,80 @@ pub(crate) fn authorize<'s>(
     let rate = claims.rate.map(|rate| NonZeroU64::new(rate).ok_or(TokenError::Claims)).transpose()?;
     let who = Who { user_id: claims.user_id, cid: claims.cid, rid: claims.rid };
     let terms = Terms { requester, token, rate };
-    Ok(Admission::Granted(Grant { file_id: claims.file_id, save_as: claims.r#fn, who, terms }))
+    Ok(Admission::Granted(Grant {
+        file_id: claims.file_id,
+        save_as: claims.r#fn,
+        link: claims.lnk,
+        who,
+        terms,
+    }))
 }
 
 /// The coordinator that gives another token for one that does not hold, if there is one.
 #[cold]
 fn way_back<'c>(claims: &Claims<'_>, circumstances: &Circumstances<'c>) -> Option<&'c BaseUrl> {
-    let issuer = claims.iss.as_deref().filter(|_| claims.is_renewable(circumstances.now))?;
+    if claims.is_renewable(circumstances.now) { coordinator_of(claims, circumstances) } else { None }
+}
+
+/// The way to another edge for a request that `edge` cannot serve, if its token is good for it and the coordinator that
+/// minted it is one of ours.
+#[cold]
+pub(crate) fn way_on<'s>(
+    head: &RequestHead<'_>,
+    circumstances: &Circumstances<'_>,
+    edge: &EdgeId,
+    scratch: &'s mut Scratch,
+) -> Option<SentBack<'s>> {
+    let TokenParameter::Given(token) = head.token() else { return None };
+    let claims = open_authentic(&token, circumstances.keys, scratch).ok()?;
+    claims.judge(circumstances.now).ok()?;
+    check_bindings(&claims, head.method, circumstances).ok()?;
+    if claims.hop >= HOPS_MAX {
+        return None;
+    }
+    let coordinator = coordinator_of(&claims, circumstances)?;
+    let location = format!("{}&not={edge}", renewal(coordinator, &token));
+    let who = Who { user_id: claims.user_id, cid: claims.cid, rid: claims.rid };
+    Some(SentBack { location, file_id: claims.file_id, who })
+}
+
+/// Where an authentic token is exchanged for another: it is base64url and dots, which need no escapes.
+fn renewal(coordinator: &BaseUrl, token: &[u8]) -> String {
+    format!("{coordinator}/renew?token={}", String::from_utf8_lossy(token))
+}
+
+/// The coordinator that minted a token, if it is one that clients may be sent to.
+fn coordinator_of<'c>(claims: &Claims<'_>, circumstances: &Circumstances<'c>) -> Option<&'c BaseUrl> {
+    let issuer = claims.iss.as_deref()?;
     circumstances.coordinators.iter().find(|known| known.as_str() == issuer)
 }
 
-fn check_bindings(claims: &Claims<'_>, method: Method, client: IpAddr) -> Result<(), AuthorizeError> {
+/// What holds for a token whatever its age.
+fn check_bindings(
+    claims: &Claims<'_>,
+    method: Method,
+    circumstances: &Circumstances<'_>,
+) -> Result<(), AuthorizeError> {
     if let Some(bound) = &claims.ip {
         // A binding that cannot be read binds to nobody.
         let net = ClientNet::parse(bound).ok_or(TokenError::Claims)?;
-        if !net.contains(client) {
+        if !net.contains(circumstances.client) {
             return Err(AuthorizeError::Address);
         }
     }
     if claims.head && method != Method::Head {
         return Err(AuthorizeError::HeadOnly);
     }
-    Ok(())
+    let subject = Subject {
+        file: claims.file_id.as_str(),
+        link: claims.lnk.as_deref(),
+        user: claims.user_id.as_deref(),
+        client: claims.cid.as_deref(),
+    };
+    match circumstances.revocations.bar(&subject, Instant::of(circumstances.now.to_system_time())) {
+        Some(barred) => Err(AuthorizeError::Barred(barred.by)),
+        None => Ok(()),
+    }
 }
 
 /// The part of an address that says who it is: all of IPv4, the /64 of IPv6.

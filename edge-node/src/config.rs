@@ -1,19 +1,34 @@
 //! RawConfig (what the file may say) → Config (what holds), once.
 
-use std::fs;
+mod limits;
+mod memory;
+mod raw;
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use sluice_shared::client_source::{ClientSource, TrustedProxies};
+use sluice_shared::client_source::ClientSource;
 use sluice_shared::cluster::{EdgeId, Weight};
 use sluice_shared::config::{ConfigError, load, resolve};
-use sluice_shared::units::{BaseUrl, ByteSize, MemorySize, Span};
+use sluice_shared::etcd::wrapped::WrappingKeys;
+use sluice_shared::etcd::{EtcdSettings, RawEtcd};
+use sluice_shared::file_id::FileId;
+use sluice_shared::tls::{RawTls, TlsSettings};
+use sluice_shared::units::{BaseUrl, MemorySize, Span};
 
+use crate::cors::Cors;
 use crate::logs::ShownAddress;
+use crate::media_type::InlineTypes;
 use crate::store::PathTemplate;
+pub(crate) use limits::Limits;
+use memory::available_memory;
+use raw::{KeyKind, RawConfig, RawKeys, RegistrySource};
+
+const REVOCATIONS_FILE: &str = "revocations.json";
 
 /// How entity tags are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -25,109 +40,37 @@ pub(crate) enum EtagScheme {
     SizeMtime,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum KeySource {
-    File,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum RegistrySource {
-    Static,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawConfig {
-    id: Option<EdgeId>,
-    listen: Option<SocketAddr>,
-    admin_listen: Option<SocketAddr>,
-    advertise_url: Option<BaseUrl>,
-    admin_hosts: Vec<String>,
-    root: Option<PathBuf>,
-    path_template: Option<String>,
-    follow_symlinks: bool,
-    zone: String,
-    weight: Option<Weight>,
-    threads: usize,
-    coordinator_urls: Vec<BaseUrl>,
-    trusted_proxies: TrustedProxies,
-    proxy_protocol: bool,
-    etag: Option<EtagScheme>,
-    cache: RawCache,
-    keys: RawKeys,
-    registry: RawRegistry,
-    limits: RawLimits,
-    log: RawLog,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawCache {
-    size: Option<MemorySize>,
-    dir: Option<PathBuf>,
-    revalidate: Option<Span>,
-    stale_limit: Option<Span>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawKeys {
-    source: Option<KeySource>,
-    path: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawRegistry {
-    source: Option<RegistrySource>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawLimits {
-    connections: Option<usize>,
-    storage_timeout: Option<Span>,
-    storage_concurrency: Option<usize>,
-    head_timeout: Option<Span>,
-    idle_timeout: Option<Span>,
-    send_timeout: Option<Span>,
-    drain_grace: Option<Span>,
-    drain_timeout: Option<Span>,
-    connections_per_address: Option<usize>,
-    transfers_per_token: Option<usize>,
-    rate: Option<ByteSize>,
-    send_rate_min: Option<ByteSize>,
-    inflight: Option<ByteSize>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawLog {
-    filter: Option<String>,
-    access_file: Option<PathBuf>,
-    client_ip: ShownAddress,
-    usage_file: Option<PathBuf>,
-}
-
 /// A configuration that can be run.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) id: EdgeId,
     pub(crate) listen: SocketAddr,
+    /// There where something listens for TLS.
+    pub(crate) tls: Option<TlsListening>,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) admin_hosts: Vec<String>,
+    /// Where a successor asks for the listeners.
+    pub(crate) control_socket: Option<PathBuf>,
     pub(crate) root: PathBuf,
+    /// A file that the root has where the store is mounted.
+    pub(crate) root_marker: Option<String>,
     pub(crate) path_template: PathTemplate,
     pub(crate) follow_symlinks: bool,
+    /// Files' hashes are looked for beside them.
+    pub(crate) sha256_sidecars: bool,
     /// At least 1.
     pub(crate) threads: usize,
     /// Those that clients may be sent back to.
     pub(crate) coordinator_urls: Vec<BaseUrl>,
     pub(crate) clients: ClientSource,
     pub(crate) etag: EtagScheme,
-    pub(crate) key_path: PathBuf,
+    /// What browsers may show instead of saving it.
+    pub(crate) inline: InlineTypes,
+    /// Whose pages may read answers.
+    pub(crate) cors: Cors,
+    pub(crate) keys: KeySource,
+    /// What is barred, for a start without anybody to ask.
+    pub(crate) revocations_file: Option<PathBuf>,
     /// Bytes.
     pub(crate) cache_size: u64,
     /// On a tmpfs; else memfds are used.
@@ -136,6 +79,39 @@ pub(crate) struct Config {
     pub(crate) stale_limit: Duration,
     pub(crate) limits: Limits,
     pub(crate) logs: Logs,
+    /// There where something of this edge's is in etcd; then revocations are, too.
+    pub(crate) etcd: Option<EtcdSettings>,
+    /// What is said of this edge in etcd, where it names itself; then `etcd` is there.
+    pub(crate) advertised: Option<Advertised>,
+}
+
+/// How TLS is spoken, and where.
+#[derive(Debug)]
+pub(crate) struct TlsListening {
+    pub(crate) settings: TlsSettings,
+    /// Beside `listen`, which is plain then; else `listen` speaks TLS.
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+/// Where the keys are that tokens are opened with.
+#[derive(Debug)]
+pub(crate) enum KeySource {
+    File(PathBuf),
+    /// Sealed with this; then `etcd` is there.
+    Etcd(WrappingKeys),
+}
+
+/// What an edge says of itself that does not change.
+#[derive(Debug, Clone)]
+pub(crate) struct Advertised {
+    /// Where clients are sent.
+    pub(crate) url: BaseUrl,
+    /// Where coordinators ask its health.
+    pub(crate) admin_url: BaseUrl,
+    pub(crate) zone: String,
+    pub(crate) weight: Weight,
+    /// Bytes a second that it can send.
+    pub(crate) capacity: Option<u64>,
 }
 
 /// What is written, and where.
@@ -145,37 +121,6 @@ pub(crate) struct Logs {
     pub(crate) access_file: Option<PathBuf>,
     pub(crate) client_ip: ShownAddress,
     pub(crate) usage_file: Option<PathBuf>,
-}
-
-/// The bounds of one edge.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// All workers together.
-    pub(crate) connections: usize,
-    /// For what has to come from the store before an answer can begin, or go on.
-    pub(crate) storage_timeout: Duration,
-    /// Reads in the store at a time.
-    pub(crate) storage_concurrency: usize,
-    /// For a request head to arrive whole.
-    pub(crate) head_timeout: Duration,
-    /// For a kept connection to send its next request.
-    pub(crate) idle_timeout: Duration,
-    /// For a client to take anything at all of what it is sent; and the span that `send_rate_min` is judged over.
-    pub(crate) send_timeout: Duration,
-    /// Bytes per second that a client has to take; 0 for none.
-    pub(crate) send_rate_min: u64,
-    /// Bytes per second that one connection gets, at most.
-    pub(crate) rate: Option<NonZeroU64>,
-    /// Of one address: an IPv4 address, an IPv6 /64.
-    pub(crate) connections_per_address: usize,
-    /// Of large files, with one token.
-    pub(crate) transfers_per_token: usize,
-    /// Bytes that reads of the store may be under way for.
-    pub(crate) inflight_bytes: u64,
-    /// Between the first sign of draining and refusing requests: for coordinators to notice.
-    pub(crate) drain_grace: Duration,
-    /// For downloads to finish after that.
-    pub(crate) drain_timeout: Duration,
 }
 
 impl Config {
@@ -190,147 +135,131 @@ impl Config {
 
     fn judge(path: &Path, raw: RawConfig) -> Result<Self, ConfigError> {
         let missing = |key| ConfigError::missing(path, key);
+        let fault = |key, fault: String| ConfigError::key(path, key, fault);
         let template = raw.path_template.as_deref().unwrap_or("{file_id}");
-        let path_template = PathTemplate::parse(template)
-            .map_err(|error| ConfigError::key(path, "path_template", error.to_string()))?;
-        let root = resolve(path, &raw.root.ok_or_else(|| missing("root"))?);
-        if !root.is_dir() {
-            let fault = format!("is no folder: {}; mount the store there, or name another", root.display());
-            return Err(ConfigError::key(path, "root", fault));
-        }
+        let path_template =
+            PathTemplate::parse(template).map_err(|error| fault("path_template", error.to_string()))?;
         let cache_size = raw.cache.size.unwrap_or(MemorySize::Percent(50)).of(available_memory());
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let span =
             |span: Option<Span>, default: u64| span.map_or(Duration::from_secs(default), |span| span.0);
-        let limits = raw.limits;
-        let positive =
-            |key: &'static str, value: Option<usize>, default: usize| match value.unwrap_or(default) {
-                0 => Err(ConfigError::key(path, key, "must be at least 1")),
-                value => Ok(value),
-            };
         let clients = ClientSource::settle(raw.trusted_proxies, raw.proxy_protocol)
-            .map_err(|fault| ConfigError::key(path, "proxy_protocol", fault))?;
+            .map_err(|error| fault("proxy_protocol", error.to_string()))?;
+        let advertised = match raw.registry.source {
+            Some(RegistrySource::Etcd) => Some(Advertised {
+                url: raw.advertise_url.ok_or_else(|| missing("advertise_url"))?,
+                admin_url: judge_admin_url(path, raw.admin_url)?,
+                zone: raw.zone,
+                weight: raw.weight.unwrap_or(Weight::USUAL),
+                capacity: raw.capacity.map(|capacity| capacity.0),
+            }),
+            Some(RegistrySource::Static) | None => None,
+        };
+        let uses_etcd = advertised.is_some() || raw.keys.source == Some(KeyKind::Etcd);
+        let etcd = judge_etcd(path, raw.etcd, uses_etcd)?.filter(|_| uses_etcd);
+        // What is heard from etcd is kept for a start without it.
+        let revocations_default = || uses_etcd.then(|| REVOCATIONS_FILE.into());
+        let revocations_file = raw.revocations_file.or_else(revocations_default);
         Ok(Self {
+            keys: judge_keys(path, raw.keys, etcd.as_ref())?,
+            etcd,
+            advertised,
             id: raw.id.ok_or_else(|| missing("id"))?,
             listen: raw.listen.ok_or_else(|| missing("listen"))?,
+            tls: judge_tls(path, raw.tls, raw.tls_listen)?,
             admin_listen: raw.admin_listen.ok_or_else(|| missing("admin_listen"))?,
             admin_hosts: raw.admin_hosts,
-            root,
+            control_socket: raw.control_socket.map(|file| resolve(path, &file)),
+            root: judge_root(path, raw.root)?,
+            root_marker: raw.root_marker.map(|marker| judge_marker(path, marker)).transpose()?,
             path_template,
             follow_symlinks: raw.follow_symlinks,
+            sha256_sidecars: raw.sha256_sidecars.unwrap_or(true),
             threads: if raw.threads == 0 { cores } else { raw.threads },
             coordinator_urls: raw.coordinator_urls,
             clients,
             etag: raw.etag.unwrap_or(EtagScheme::InodeMtime),
-            key_path: resolve(path, &raw.keys.path.ok_or_else(|| missing("keys.path"))?),
+            inline: InlineTypes::settle(raw.inline).map_err(|error| fault("inline", error.to_string()))?,
+            cors: Cors::settle(raw.cors.origins).map_err(|error| fault("cors.origins", error.to_string()))?,
+            revocations_file: revocations_file.map(|file| resolve(path, &file)),
             cache_size,
             cache_dir: raw.cache.dir.map(|dir| resolve(path, &dir)),
             revalidate: span(raw.cache.revalidate, 1),
             stale_limit: span(raw.cache.stale_limit, 600),
-            limits: Limits {
-                connections: positive("limits.connections", limits.connections, 50_000)?,
-                storage_timeout: span(limits.storage_timeout, 30),
-                storage_concurrency: positive("limits.storage_concurrency", limits.storage_concurrency, 512)?,
-                head_timeout: span(limits.head_timeout, 15),
-                idle_timeout: span(limits.idle_timeout, 75),
-                send_timeout: span(limits.send_timeout, 60),
-                drain_grace: span(limits.drain_grace, 3),
-                drain_timeout: span(limits.drain_timeout, 300),
-                send_rate_min: limits.send_rate_min.map_or(512, |rate| rate.0),
-                rate: limits.rate.and_then(|rate| NonZeroU64::new(rate.0)),
-                connections_per_address: positive(
-                    "limits.connections_per_address",
-                    limits.connections_per_address,
-                    1000,
-                )?,
-                transfers_per_token: positive("limits.transfers_per_token", limits.transfers_per_token, 100)?,
-                // An eighth of the cache: reads under way hold room, and as many stuck ones may; they must not empty it.
-                inflight_bytes: limits.inflight.map_or(u64::MAX, |bytes| bytes.0).min(cache_size / 8),
-            },
-            logs: Logs {
-                filter: raw.log.filter.unwrap_or_else(|| "info".to_owned()),
-                access_file: raw.log.access_file.map(|file| resolve(path, &file)),
-                client_ip: raw.log.client_ip,
-                usage_file: raw.log.usage_file.map(|file| resolve(path, &file)),
-            },
+            limits: raw.limits.settle(path, cache_size)?,
+            logs: raw.log.settle(path),
         })
     }
 }
 
-/// The memory this process may use: its control group's limit, or the machine's.
-fn available_memory() -> u64 {
-    let number = |text: String| text.trim().parse::<u64>().ok();
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let group =
-        groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").trim_start_matches('/');
-    // A limit holds for all below it.
-    let limits = Path::new("/sys/fs/cgroup").join(group);
-    let limits = limits.ancestors().take_while(|folder| folder.starts_with("/sys/fs/cgroup"));
-    let group =
-        limits.filter_map(|folder| fs::read_to_string(folder.join("memory.max")).ok().and_then(number)).min();
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        number(line.replace("kB", "")).map(|kib| kib * 1024)
-    });
-    match (group, machine) {
-        (Some(group), Some(machine)) => group.min(machine),
-        (one, other) => one.or(other).unwrap_or(1 << 30),
+fn judge_root(path: &Path, root: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+    let root = resolve(path, &root.ok_or_else(|| ConfigError::missing(path, "root"))?);
+    if root.is_dir() {
+        return Ok(root);
+    }
+    let fault = format!("is no folder: {}; mount the store there, or name another", root.display());
+    Err(ConfigError::key(path, "root", fault))
+}
+
+fn judge_marker(path: &Path, marker: String) -> Result<String, ConfigError> {
+    match FileId::parse(marker.as_str()) {
+        Ok(_) => Ok(marker),
+        Err(error) => {
+            let fault = format!("is no path of a file beneath `root`: {error}; write one as in \".store\"");
+            Err(ConfigError::key(path, "root_marker", fault))
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn judge(text: &str) -> Result<Config, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("edge.toml");
-        fs::write(&path, text).unwrap();
-        Config::load(&path).map_err(|error| error.to_string())
-    }
-
-    const FULL: &str = r#"
-        id = "edge-1"
-        listen = "127.0.0.1:9001"
-        admin_listen = "127.0.0.1:9101"
-        root = "/"
-        [keys]
-        path = "keys.jwks.json"
-        [cache]
-        size = "64MiB"
-    "#;
-
-    #[test]
-    fn a_short_configuration_is_whole() {
-        let config = judge(FULL).unwrap();
-        assert_eq!((config.id.as_str(), config.cache_size), ("edge-1", 64 << 20));
-        assert!(config.threads >= 1 && config.key_path.is_absolute());
-    }
-
-    #[test]
-    fn faults_are_named() {
-        let table = [
-            (FULL.replace("id = \"edge-1\"", ""), "`id` is missing"),
-            (FULL.replace("root = \"/\"", ""), "`root` is missing"),
-            (FULL.replace("root = \"/\"", "root = \"/nowhere\""), "`root` is no folder: /nowhere"),
-            (FULL.replace("64MiB", "lots"), "edge.toml:9:"),
-            (FULL.replace("[cache]", "[cash]"), "edge.toml:8:"),
-            (FULL.replace("127.0.0.1:9001", "9001"), "edge.toml:3:"),
-            (FULL.replace("root = \"/\"", "root = \"/\"\nweight = 0"), "a weight is a whole number from 1"),
-            (
-                FULL.replace("root = \"/\"", "root = \"/\"\npath_template = \"x\""),
-                "`path_template` must contain",
-            ),
-            (
-                FULL.replace("root = \"/\"", "root = \"/\"\nproxy_protocol = true"),
-                "`proxy_protocol` needs `trusted_proxies`",
-            ),
-            (FULL.replace("root = \"/\"", "trusted_proxies = [\"proxy-1\"]"), "edge.toml:5:"),
-            (format!("{FULL}\n[limits]\nconnections = 0"), "`limits.connections` must be at least 1"),
-        ];
-        for (text, expected) in table {
-            let fault = judge(&text).unwrap_err();
-            assert!(fault.contains(expected), "{fault}");
+/// `etcd` is there where something of this edge's is in it.
+fn judge_keys(path: &Path, raw: RawKeys, etcd: Option<&EtcdSettings>) -> Result<KeySource, ConfigError> {
+    let missing = |key| ConfigError::missing(path, key);
+    match (etcd, raw.path) {
+        (Some(etcd), _) if raw.source == Some(KeyKind::Etcd) => {
+            Ok(KeySource::Etcd(etcd.cluster_key.clone().ok_or_else(|| missing("etcd.cluster_key"))?))
         }
+        (_, file) => Ok(KeySource::File(resolve(path, &file.ok_or_else(|| missing("keys.path"))?))),
     }
+}
+
+fn judge_tls(
+    path: &Path,
+    raw: Option<RawTls>,
+    listen: Option<SocketAddr>,
+) -> Result<Option<TlsListening>, ConfigError> {
+    match (raw, listen) {
+        (Some(raw), listen) => Ok(Some(TlsListening { settings: raw.settle(path)?, listen })),
+        (None, Some(_)) => {
+            let fault = "needs the section [tls], with a cert_file and a key_file";
+            Err(ConfigError::key(path, "tls_listen", fault))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn judge_admin_url(path: &Path, url: Option<BaseUrl>) -> Result<BaseUrl, ConfigError> {
+    match url {
+        None => Err(ConfigError::missing(path, "admin_url")),
+        Some(url) if !url.as_str().starts_with("http://") => {
+            let fault = "must begin with http://; coordinators probe edges without TLS";
+            Err(ConfigError::key(path, "admin_url", fault))
+        }
+        Some(url) => Ok(url),
+    }
+}
+
+fn judge_etcd(
+    path: &Path,
+    raw: Option<RawEtcd>,
+    is_wanted: bool,
+) -> Result<Option<EtcdSettings>, ConfigError> {
+    // Where it is wanted and missing, the fault is that of an empty section.
+    let raw = raw.or_else(|| is_wanted.then(RawEtcd::default));
+    let settings = raw.map(|raw| raw.settle(path)).transpose()?;
+    if settings.as_ref().is_some_and(|settings| settings.coordinator_key.is_some()) {
+        let fault =
+            "is for coordinators alone; take it off this machine, and make another if others could read it";
+        return Err(ConfigError::key(path, "etcd.coordinator_key", fault));
+    }
+    Ok(settings)
 }

@@ -4,13 +4,15 @@
 //! What can be answered without waiting is, in one go; only what has to wait gets a future of its own, so that an idle
 //! connection is small, and holds no buffer: one is lent for as long as a head is in it.
 
-mod answer;
 mod delivery;
+mod encrypted;
 mod introduction;
+mod transport;
 
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -18,20 +20,24 @@ use std::time::{Duration, Instant};
 
 use sluice_shared::client_source::ClientSource;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 
+use crate::answer::{Answer, Responder};
 use crate::config::Limits;
 use crate::limits::{AddressPlace, Deadline, DeadlineSlot, Late, Pace, Waiting};
 use crate::reject::Reject;
-use crate::request::{self, HEAD_BYTES_MAX};
+use crate::request::{self, HEAD_BYTES_MAX, Method, RequestHead, forwarded_for};
 use crate::worker::{Buffer, Reusable, Worker};
-use answer::Answer;
 use delivery::Unended;
+pub(crate) use encrypted::Encrypted;
+use transport::Transport;
 
 /// After an answer that ends the connection, so much of what the client still sends is read, so that the answer is
 /// not destroyed by a reset (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// A client that has no place has so long to say what it wants: its request follows its connection at once, or is slow.
+const TURNED_AWAY_REQUEST_TIME: Duration = Duration::from_millis(300);
 
 /// How a connection goes on after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +73,8 @@ enum Step<'c> {
 }
 
 /// One client's connection. Boxed where it is made: a task holds what it was given twice.
-pub(crate) struct Connection {
-    stream: TcpStream,
+pub(crate) struct Connection<T> {
+    stream: T,
     place: AddressPlace,
     deadline: DeadlineSlot,
     pace: Cell<Pace>,
@@ -77,8 +83,8 @@ pub(crate) struct Connection {
     worker: Rc<Worker>,
 }
 
-impl Connection {
-    pub(crate) fn new(stream: TcpStream, place: AddressPlace, worker: Rc<Worker>) -> Box<Self> {
+impl<T: Transport> Connection<T> {
+    pub(crate) fn new(stream: T, place: AddressPlace, worker: Rc<Worker>) -> Box<Self> {
         let deadline = worker.deadlines.slot();
         let pace = Cell::new(Pace::new(Instant::now()));
         Box::new(Self { stream, place, deadline, pace, is_bounded: Cell::new(false), worker })
@@ -95,10 +101,27 @@ impl Connection {
         self.linger().await;
     }
 
+    /// Turns a client away that has no place here: its request, if it comes at once, is sent on to another edge.
+    pub(crate) async fn turn_away(mut self: Box<Self>, reject: Reject) {
+        let until = Instant::now() + TURNED_AWAY_REQUEST_TIME;
+        let buffer = self.worker.buffers.take();
+        let answer = match self.rest_of_head(buffer, until).await {
+            Ok(Some((buffer, head_bytes))) => {
+                self.answer_without_place(&buffer.bytes()[..head_bytes], reject)
+            }
+            Ok(None) => return,
+            Err(_) => self.refuse_unread(reject, Method::Get),
+        };
+        let (next, _) = self.go_on(Turn::Send(answer, None)).await;
+        if next != Next::Close {
+            self.linger().await;
+        }
+    }
+
     async fn run(&mut self) {
         let (mut next, mut carried) = match self.worker.clients {
-            ClientSource::ProxyProtocol(_) => Box::pin(self.introduction()).await,
-            ClientSource::Connection | ClientSource::Forwarded(_) => (Next::Request, None),
+            ClientSource::ProxyProtocol(_) if !T::IS_INTRODUCED => Box::pin(self.introduction()).await,
+            _ => (Next::Request, None),
         };
         let mut waiting = Waiting::First;
         loop {
@@ -110,7 +133,7 @@ impl Connection {
             if carried.is_none() {
                 carried = self.first_bytes(waiting).await;
             }
-            let Some(buffer) = carried.take() else { return };
+            let Some(buffer) = carried.take() else { return self.stream.end_now() };
             waiting = Waiting::Idle;
             (next, carried) = match self.step(buffer) {
                 Step::Done(next, rest) => (next, rest),
@@ -119,15 +142,60 @@ impl Connection {
         }
     }
 
+    fn responder(&self) -> Responder<'_> {
+        Responder { worker: &self.worker, deadline: &self.deadline }
+    }
+
+    /// The client of a request, by its head, which has been parsed.
+    fn client_of(&self, head_text: &[u8]) -> IpAddr {
+        self.worker.clients.client_of(self.place.client(), || forwarded_for(head_text))
+    }
+
+    /// Prepares the answer to the request whose head is the buffer's first `head_bytes`, if that takes no waiting.
+    fn prepare_now(&self, buffer: Buffer, head_bytes: usize) -> Turn {
+        let head_text = &buffer.bytes()[..head_bytes];
+        let answer = match RequestHead::parse(head_text) {
+            Ok(head) => self.responder().answer_now(&head, self.client_of(head_text)),
+            Err(error) => Some(self.refuse_unread(error.into(), request::method_of(head_text))),
+        };
+        match answer {
+            Some(answer) => ready(answer, buffer, head_bytes),
+            None => Turn::Store(buffer, head_bytes),
+        }
+    }
+
+    /// As [`Self::prepare_now`], waiting for the store.
+    async fn prepare(&self, buffer: Buffer, head_bytes: usize) -> Turn {
+        let answer = {
+            let head_text = &buffer.bytes()[..head_bytes];
+            let head = RequestHead::parse(head_text).expect("parsed before");
+            self.responder().answer_later(&head, self.client_of(head_text)).await
+        };
+        ready(answer, buffer, head_bytes)
+    }
+
+    /// The answer to a client that has no place here, and whose request has come nevertheless.
+    fn answer_without_place(&self, head_text: &[u8], reject: Reject) -> Answer {
+        match RequestHead::parse(head_text) {
+            Ok(head) => self.responder().answer_without_place(&head, self.client_of(head_text), reject),
+            Err(_) => self.refuse_unread(reject, request::method_of(head_text)),
+        }
+    }
+
+    /// The answer to a request that could not be read.
+    fn refuse_unread(&self, reject: Reject, method: Method) -> Answer {
+        self.responder().refuse_unread(reject, method, self.place.client())
+    }
+
     /// Takes a request as far as it goes without waiting.
     fn step(&mut self, mut buffer: Buffer) -> Step<'_> {
         let turn = match whole_head(&mut buffer, 0) {
             Ok(Some(head_bytes)) => self.prepare_now(buffer, head_bytes),
             Ok(None) => Turn::Head(buffer),
-            Err(reject) => Turn::Send(self.refuse_unread(reject), None),
+            Err(reject) => Turn::Send(self.refuse_unread(reject, Method::Get), None),
         };
         let turn = match turn {
-            Turn::Send(answer, rest) => match self.send_now(&answer) {
+            Turn::Send(answer, rest) => match T::send_now(self, &answer) {
                 Some(sent) => Turn::Done(self.conclude(&answer, &sent), rest),
                 None => Turn::Send(answer, rest),
             },
@@ -142,21 +210,23 @@ impl Connection {
     /// Takes a request through all that has to be waited for, unless the edge ends first.
     async fn go_on(&mut self, turn: Turn) -> (Next, Option<Buffer>) {
         let (worker, deadline) = (Rc::clone(&self.worker), self.deadline.shared());
-        unless_over(&worker, &deadline, self.take_turns(turn)).await
+        unless_over(&worker, &deadline, self.take_turns(turn)).await.unwrap_or((Next::Close, None))
     }
 
     async fn take_turns(&mut self, mut turn: Turn) -> (Next, Option<Buffer>) {
         loop {
             turn = match turn {
-                Turn::Head(buffer) => match self.rest_of_head(buffer).await {
-                    Ok(Some((buffer, head_bytes))) => self.prepare_now(buffer, head_bytes),
-                    Ok(None) => return (Next::Close, None),
-                    Err(reject) => Turn::Send(self.refuse_unread(reject), None),
-                },
+                Turn::Head(buffer) => {
+                    match self.rest_of_head(buffer, Instant::now() + self.worker.limits.head_timeout).await {
+                        Ok(Some((buffer, head_bytes))) => self.prepare_now(buffer, head_bytes),
+                        Ok(None) => return (Next::Close, None),
+                        Err(reject) => Turn::Send(self.refuse_unread(reject, Method::Get), None),
+                    }
+                }
                 Turn::Store(buffer, head_bytes) => self.prepare(buffer, head_bytes).await,
                 Turn::Send(answer, rest) => {
                     let unended = Unended::new(self, &answer);
-                    let sent = self.send(&answer).await;
+                    let sent = T::send(self, &answer).await;
                     unended.end();
                     Turn::Done(self.conclude(&answer, &sent), rest)
                 }
@@ -165,9 +235,12 @@ impl Connection {
         }
     }
 
-    /// Reads until a head is whole, all of it within `head_timeout`. `None` where the client closed.
-    async fn rest_of_head(&mut self, mut buffer: Buffer) -> Result<Option<(Buffer, usize)>, Reject> {
-        let until = Instant::now() + self.worker.limits.head_timeout;
+    /// Reads until a head is whole. `None` where the client closed.
+    async fn rest_of_head(
+        &mut self,
+        mut buffer: Buffer,
+        until: Instant,
+    ) -> Result<Option<(Buffer, usize)>, Reject> {
         loop {
             let searched = buffer.bytes().len();
             let reading = read_more(&mut self.stream, &mut buffer);
@@ -202,13 +275,13 @@ impl Connection {
 
     /// Lets the client see the last answer: no more is sent, and what it sends is thrown away for a while.
     async fn linger(&mut self) {
-        if rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Write).is_err() {
-            return;
-        }
         let mut buffer = self.worker.buffers.take();
         let mut read = 0;
         let stream = &mut self.stream;
         let draining = async {
+            if stream.end().await.is_err() {
+                return;
+            }
             while read < LINGER_BYTES_MAX {
                 buffer.reset();
                 match read_more(stream, &mut buffer).await {
@@ -221,19 +294,26 @@ impl Connection {
     }
 }
 
-/// Goes on with what a connection has to wait for, until the edge ends.
-async fn unless_over(
+/// An answer, and what came after its request: that keeps the buffer; otherwise it goes back before anything is sent.
+fn ready(answer: Answer, mut buffer: Buffer, head_bytes: usize) -> Turn {
+    buffer.consume(head_bytes);
+    let rest = if buffer.bytes().is_empty() { None } else { Some(buffer) };
+    Turn::Send(answer, rest)
+}
+
+/// Goes on with what a client has to wait for; `None` where the edge ends first, or what it does is barred.
+pub(crate) async fn unless_over<T>(
     worker: &Worker,
     deadline: &Deadline,
-    rest: impl Future<Output = (Next, Option<Buffer>)>,
-) -> (Next, Option<Buffer>) {
+    rest: impl Future<Output = T>,
+) -> Option<T> {
     let mut rest = pin!(rest);
     poll_fn(|context| {
-        if worker.is_over() {
-            return Poll::Ready((Next::Close, None));
+        if worker.is_over() || deadline.is_cut() {
+            return Poll::Ready(None);
         }
         deadline.belongs_to(context);
-        rest.as_mut().poll(context)
+        rest.as_mut().poll(context).map(Some)
     })
     .await
 }
@@ -251,12 +331,12 @@ fn whole_head(buffer: &mut Buffer, searched: usize) -> Result<Option<usize>, Rej
     }
 }
 
-async fn read_more(stream: &mut TcpStream, buffer: &mut Buffer) -> io::Result<usize> {
+async fn read_more(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Buffer) -> io::Result<usize> {
     poll_fn(|context| poll_read(stream, buffer, context)).await
 }
 
 fn poll_read(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Buffer,
     context: &mut std::task::Context<'_>,
 ) -> Poll<io::Result<usize>> {

@@ -1,7 +1,9 @@
-//! The way out: the first signal drains, the second exits at once.
+//! The way out: the first signal drains, the second exits at once; or a successor takes the listeners over.
 
 use std::time::Duration;
 
+use sluice_shared::handover::Departure;
+use sluice_shared::service_manager::ServiceManager;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -11,6 +13,9 @@ use crate::config::Limits;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Serving,
+    /// A successor accepts in its place, and answers for it; connections that are there are kept until their next
+    /// request, so that none is closed just when its client speaks.
+    HandedOver,
     /// Not ready any more, and saying so; requests are still answered, connections no longer kept.
     Leaving,
     /// New requests are refused; downloads under way go on.
@@ -20,12 +25,23 @@ pub(crate) enum Phase {
     Over,
 }
 
+impl Phase {
+    /// Whether listeners are to be closed.
+    pub(crate) fn is_past_accepting(self) -> bool {
+        match self {
+            Self::Serving | Self::Leaving => false,
+            Self::HandedOver | Self::Refusing | Self::Over => true,
+        }
+    }
+}
+
 /// How often the end of the last download is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Workers cut what is left at their next sweep.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 
-/// Waits for SIGTERM or SIGINT, then drains; returns when the process may exit, with nothing open that anybody waits for.
+/// Waits for SIGTERM, SIGINT or a successor, then drains; returns when the process may exit, with nothing open that
+/// anybody waits for.
 ///
 /// # Errors
 /// Signals cannot be listened to.
@@ -33,30 +49,61 @@ pub(crate) async fn drain(
     phase: watch::Sender<Phase>,
     limits: Limits,
     connections: impl Fn() -> u64,
+    successor: impl Future<Output = Departure>,
+    manager: &ServiceManager,
 ) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    either(&mut terminate, &mut interrupt).await;
-    tracing::info!(grace = ?limits.drain_grace, timeout = ?limits.drain_timeout, "draining");
+    let mut grace = limits.drain_grace;
+    tokio::select! {
+        () = either(&mut terminate, &mut interrupt) => {}
+        departure = successor => {
+            manager.stopping();
+            tracing::info!(timeout = ?limits.drain_timeout, "handed over; what is connected is served to its end");
+            phase.send_replace(Phase::HandedOver);
+            departure.release().await;
+            tokio::select! {
+                () = last_ends(limits.drain_timeout, &connections) => {
+                    cut(&phase, &connections).await;
+                    return Ok(());
+                }
+                () = either(&mut terminate, &mut interrupt) => {}
+            }
+            // Nobody has to notice: nobody new comes.
+            grace = Duration::ZERO;
+        }
+    }
+    manager.stopping();
+    tracing::info!(?grace, timeout = ?limits.drain_timeout, "draining");
     phase.send_replace(Phase::Leaving);
     let leaving = async {
-        tokio::time::sleep(limits.drain_grace).await;
+        tokio::time::sleep(grace).await;
         phase.send_replace(Phase::Refusing);
-        // Workers take a turn to see it and to take in what is queued.
-        tokio::time::sleep(crate::limits::SWEEP_EVERY * 2).await;
-        if !end_within(limits.drain_timeout, &connections).await {
-            tracing::warn!(left = connections(), "drain_timeout is over; the rest is cut");
-        }
+        last_ends(limits.drain_timeout, &connections).await;
     };
     tokio::select! {
         () = leaving => {}
         () = either(&mut terminate, &mut interrupt) => tracing::warn!("second signal: exiting at once"),
     }
+    cut(&phase, &connections).await;
+    Ok(())
+}
+
+/// Waits for the last connection's end, once the listeners are closed.
+async fn last_ends(patience: Duration, connections: impl Fn() -> u64) {
+    // Workers take a turn to see the phase and to take in what is queued.
+    tokio::time::sleep(crate::limits::SWEEP_EVERY * 2).await;
+    if !end_within(patience, &connections).await {
+        tracing::warn!(left = connections(), "drain_timeout is over; the rest is cut");
+    }
+}
+
+/// Cuts what is left.
+async fn cut(phase: &watch::Sender<Phase>, connections: impl Fn() -> u64) {
     phase.send_replace(Phase::Over);
     if !end_within(CUT_WITHIN, &connections).await {
         tracing::warn!(left = connections(), "some connections are still open");
     }
-    Ok(())
 }
 
 /// Waits for the last connection's end; says whether it came.

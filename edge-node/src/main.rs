@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use sluice_shared::handover::Inherited;
+use sluice_shared::papers;
 
 /// Sluice's edge node: verifies tokens and streams files.
 #[derive(Debug, Parser)]
@@ -15,14 +17,35 @@ struct Arguments {
     /// Validate the configuration and what it names, then exit.
     #[arg(long)]
     check: bool,
+    /// With --check: look at what is around, too (store, etcd, coordinators, ports, kernel), and print all findings as JSON;
+    /// exit code 0 where all is well, 1 for warnings, 2 where something fails. `sluicectl check` shows them.
+    #[arg(long, requires = "check")]
+    findings: bool,
 }
 
 fn main() -> ExitCode {
+    // First of all: descriptors that were passed have numbers that nothing else must take.
+    let inherited = Inherited::from_environment();
+    match papers::write_if_asked(Arguments::command()) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("sluice-edge: {error}"));
+            return ExitCode::FAILURE;
+        }
+    }
     let arguments = Arguments::parse();
+    if arguments.findings {
+        let findings = sluice_edge_node::findings(&arguments.config);
+        tell(&findings.to_json());
+        return ExitCode::from(findings.worst().exit_code());
+    }
     let ended = if arguments.check {
         sluice_edge_node::check(&arguments.config).map(|()| say("configuration is valid"))
     } else {
-        sluice_edge_node::run(&arguments.config)
+        inherited
+            .map_err(Into::into)
+            .and_then(|inherited| sluice_edge_node::run(&arguments.config, inherited))
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -31,6 +54,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+#[allow(clippy::print_stdout, reason = "what --findings answers")]
+fn tell(json: &str) {
+    println!("{json}");
 }
 
 #[allow(clippy::print_stderr, reason = "said to whoever started the program, before there are logs")]

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::request::{Conditions, Method};
 use conditional::Precondition;
-use range::RangeOutcome;
+use range::{RangeOutcome, RangeRules};
 
 /// What there is to know of the file for planning an answer.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub struct Representation<'f> {
     pub etag: &'f str,
     /// `Last-Modified`, in seconds since 1970.
     pub modified_secs: u64,
+    /// What one part more adds to an answer of several ranges, in bytes.
+    pub part_head_bytes: u64,
 }
 
 /// The answer to give.
@@ -28,6 +30,8 @@ pub enum Plan {
     Full,
     /// 206 with these bytes, never empty.
     Partial(Range<u64>),
+    /// 206 with two parts or more, each some bytes of the file.
+    Parts(Vec<Range<u64>>),
     /// 304
     NotModified,
     /// 412
@@ -36,8 +40,15 @@ pub enum Plan {
     RangeNotSatisfiable,
 }
 
-/// Decides, in the order of RFC 9110 §13.2.2. `now` in seconds since 1970.
-pub fn plan(method: Method, conditions: &Conditions<'_>, file: &Representation<'_>, now: u64) -> Plan {
+/// Decides, in the order of RFC 9110 §13.2.2. `now` in seconds since 1970; of more than `ranges_max` ranges none is
+/// heard, and the whole file is the answer.
+pub fn plan(
+    method: Method,
+    conditions: &Conditions<'_>,
+    file: &Representation<'_>,
+    now: u64,
+    ranges_max: usize,
+) -> Plan {
     match conditional::evaluate(conditions, file) {
         Precondition::Failed => return Plan::PreconditionFailed,
         Precondition::NotModified => return Plan::NotModified,
@@ -50,9 +61,11 @@ pub fn plan(method: Method, conditions: &Conditions<'_>, file: &Representation<'
     if conditions.if_range.is_some_and(|validator| !conditional::if_range_holds(validator, file, now)) {
         return Plan::Full;
     }
-    match range::parse(asked, file.size) {
+    let rules = RangeRules { ranges_max, part_head_bytes: file.part_head_bytes };
+    match range::parse(asked, file.size, rules) {
         RangeOutcome::Ignored => Plan::Full,
         RangeOutcome::Unsatisfiable => Plan::RangeNotSatisfiable,
         RangeOutcome::One(range) => Plan::Partial(range),
+        RangeOutcome::Several(ranges) => Plan::Parts(ranges),
     }
 }

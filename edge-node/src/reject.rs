@@ -4,10 +4,11 @@
 use http::StatusCode;
 use rand::RngExt;
 use sluice_shared::problem::{self, Problem};
+use sluice_shared::revocations::Kind;
 use sluice_shared::token::TokenError;
 
 use crate::authorize::AuthorizeError;
-use crate::head::{Persistence, write_text_head};
+use crate::head::{Envelope, allowed_methods, write_text_head};
 use crate::request::RequestError;
 use crate::resolve::ResolveError;
 
@@ -41,9 +42,12 @@ impl Reject {
                 RequestError::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 RequestError::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
                 RequestError::Path => StatusCode::NOT_FOUND,
-                RequestError::Malformed | RequestError::BareLf | RequestError::Host | RequestError::Body => {
-                    StatusCode::BAD_REQUEST
-                }
+                RequestError::Expect => StatusCode::EXPECTATION_FAILED,
+                RequestError::Malformed
+                | RequestError::BareLf
+                | RequestError::Target
+                | RequestError::Host
+                | RequestError::Body => StatusCode::BAD_REQUEST,
             },
             Self::Authorize(error) => match error {
                 AuthorizeError::Token(TokenError::Expired | TokenError::NotYetValid) => {
@@ -52,7 +56,9 @@ impl Reject {
                 AuthorizeError::NoToken | AuthorizeError::TwoTokens | AuthorizeError::Token(_) => {
                     StatusCode::BAD_REQUEST
                 }
-                AuthorizeError::Address | AuthorizeError::HeadOnly => StatusCode::FORBIDDEN,
+                AuthorizeError::Address | AuthorizeError::HeadOnly | AuthorizeError::Barred(_) => {
+                    StatusCode::FORBIDDEN
+                }
             },
             Self::Resolve(error) => match error {
                 ResolveError::TooLarge => StatusCode::INTERNAL_SERVER_ERROR,
@@ -77,6 +83,8 @@ impl Reject {
                 RequestError::BareLf => "Malformed request: lines end with CR LF",
                 RequestError::Version => "Only HTTP/1.0 and HTTP/1.1 are spoken here",
                 RequestError::Method => "Only GET and HEAD are allowed",
+                RequestError::Target => "The request target is malformed",
+                RequestError::Expect => "Nothing but 100-continue can be expected",
                 RequestError::TargetTooLong => "The request target is longer than 12 KiB",
                 RequestError::HeadTooLarge => {
                     "The request head is larger than 16 KiB, or has more than 100 fields"
@@ -93,6 +101,13 @@ impl Reject {
                 }
                 AuthorizeError::Address => "Token is bound to another address",
                 AuthorizeError::HeadOnly => "Token is good for HEAD only",
+                AuthorizeError::Barred(Kind::Link) => "Link revoked",
+                AuthorizeError::Barred(Kind::User | Kind::Client) => {
+                    "Whom this link was made for gets nothing more"
+                }
+                AuthorizeError::Barred(Kind::File | Kind::Key | Kind::Prefix) => {
+                    "This file is not given any more"
+                }
             },
             Self::Resolve(error) => match error {
                 ResolveError::NotFound | ResolveError::NotRegular | ResolveError::Denied => "File not found",
@@ -109,10 +124,12 @@ impl Reject {
         }
     }
 
-    fn fields(self, status: StatusCode) -> String {
+    fn fields(self, status: StatusCode, with_options: bool) -> String {
         let mut fields = format!("Content-Type: {}\r\nCache-Control: no-store\r\n", problem::CONTENT_TYPE);
         match status {
-            StatusCode::METHOD_NOT_ALLOWED => fields.push_str("Allow: GET, HEAD\r\n"),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                fields.push_str(&format!("Allow: {}\r\n", allowed_methods(with_options)));
+            }
             // RFC 9110 §15.5.2 wants a challenge; RFC 6750 §3 has one for tokens.
             StatusCode::UNAUTHORIZED => {
                 fields.push_str("WWW-Authenticate: Bearer error=\"invalid_token\"\r\n");
@@ -126,20 +143,31 @@ impl Reject {
         fields
     }
 
-    /// Whether the connection has to end: where the next request begins is in doubt, or the edge wants it so.
+    /// Whether the connection has to end because the edge wants it so. That nobody knows where the next request begins
+    /// is for those to say who could not read this one.
     pub(crate) fn closes(self) -> bool {
         match self {
-            Self::Request(error) => !matches!(error, RequestError::Path),
-            Self::Authorize(_) | Self::Resolve(_) | Self::FullForToken => false,
+            Self::Request(_) | Self::Authorize(_) | Self::Resolve(_) | Self::FullForToken => false,
             Self::HeadTimeout | Self::Draining | Self::Full | Self::FullForAddress => true,
         }
     }
 
+    /// Whether it is this edge that cannot, while another may.
+    pub(crate) fn is_this_edges(self) -> bool {
+        match self {
+            Self::Draining | Self::Full => true,
+            Self::Resolve(error) => matches!(error, ResolveError::Storage(_) | ResolveError::Timeout),
+            Self::Request(_) | Self::Authorize(_) => false,
+            Self::HeadTimeout | Self::FullForAddress | Self::FullForToken => false,
+        }
+    }
+
     /// Writes head and body; the body only if `with_body`, which HEAD has not.
-    pub(crate) fn write(self, date: &str, persistence: Persistence, with_body: bool, out: &mut Vec<u8>) {
+    pub(crate) fn write(self, envelope: &Envelope<'_>, with_body: bool, out: &mut Vec<u8>) {
         let status = self.status();
         let body = Problem::new(status, self.detail()).to_json();
-        write_text_head(status, &self.fields(status), body.len(), date, persistence, out);
+        let fields = self.fields(status, !envelope.cors.standing.is_empty());
+        write_text_head(status, &fields, body.len(), envelope, out);
         if with_body {
             out.extend_from_slice(body.as_bytes());
         }

@@ -2,25 +2,47 @@
 //!
 //! It reads no body: no request that an edge takes has one.
 
+mod fields;
+mod host;
+mod target;
+
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use percent_encoding::percent_decode;
+
+pub use fields::Conditions;
+use fields::Fields;
+pub(crate) use host::is_origin;
 
 /// Longest request target, in bytes.
 pub const TARGET_BYTES_MAX: usize = 12 * 1024;
 /// Longest request head, in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most header fields.
-const FIELDS_MAX: usize = 100;
+pub(crate) const FIELDS_MAX: usize = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     Get,
     Head,
+    Options,
+    /// One that nothing here answers to.
+    Other,
 }
 
-/// Why a head is refused.
+impl Method {
+    pub(crate) fn parse(name: &str) -> Self {
+        match name {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "OPTIONS" => Self::Options,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Why a request is refused for what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     #[error("malformed request")]
@@ -33,27 +55,21 @@ pub enum RequestError {
     Method,
     #[error("request target too long")]
     TargetTooLong,
+    #[error("request target malformed")]
+    Target,
     #[error("request head too large")]
     HeadTooLarge,
     #[error("Host missing, repeated or malformed")]
     Host,
+    #[error("an expectation that cannot be met")]
+    Expect,
     #[error("a request with a body")]
     Body,
     #[error("no such resource")]
     Path,
 }
 
-/// The fields that a download asks by, as they came.
-#[derive(Debug, Default)]
-pub struct Conditions<'b> {
-    pub if_match: Option<Cow<'b, [u8]>>,
-    pub if_none_match: Option<Cow<'b, [u8]>>,
-    pub if_modified_since: Option<&'b [u8]>,
-    pub if_unmodified_since: Option<&'b [u8]>,
-    pub if_range: Option<&'b [u8]>,
-    pub range: Option<&'b [u8]>,
-}
-
+/// A request of which it is certain where it ends.
 #[derive(Debug)]
 pub struct RequestHead<'b> {
     pub method: Method,
@@ -62,7 +78,11 @@ pub struct RequestHead<'b> {
     /// HTTP/1.0: a connection that is kept has to be told so.
     pub is_http_10: bool,
     pub keep_alive: bool,
+    /// Whose page asks (CORS).
+    pub origin: Option<&'b [u8]>,
     pub conditions: Conditions<'b>,
+    /// What is wrong with it nevertheless.
+    fault: Option<RequestError>,
 }
 
 /// The query's `token`.
@@ -71,6 +91,14 @@ pub enum TokenParameter<'b> {
     Given(Cow<'b, [u8]>),
     Missing,
     Repeated,
+}
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    Download,
+    /// `OPTIONS *`
+    Server,
 }
 
 /// Finds the end of a head: the number of bytes up to and including its empty line. Bytes before `searched` hold no
@@ -91,6 +119,12 @@ pub fn find_end(bytes: &[u8], searched: usize) -> Result<Option<usize>, RequestE
     Ok(None)
 }
 
+/// The method of a request of which nothing else is certain: an answer to HEAD has no content, whatever it says.
+pub fn method_of(bytes: &[u8]) -> Method {
+    let word = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
+    std::str::from_utf8(word).map_or(Method::Other, Method::parse)
+}
+
 /// Which limit a head without an end has passed at [`HEAD_BYTES_MAX`].
 pub fn too_large(bytes: &[u8]) -> RequestError {
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -101,40 +135,78 @@ impl<'b> RequestHead<'b> {
     /// Parses a whole head, empty line included.
     ///
     /// # Errors
-    /// What is wrong with it; the order of checks is syntax, method, framing.
+    /// Where the request ends is in doubt, or it has a body: the connection can carry no other.
     pub fn parse(bytes: &'b [u8]) -> Result<Self, RequestError> {
-        let mut fields = [MaybeUninit::uninit(); FIELDS_MAX];
+        let mut headers = [MaybeUninit::uninit(); FIELDS_MAX];
         let mut request = httparse::Request::new(&mut []);
-        match request.parse_with_uninit_headers(bytes, &mut fields) {
+        match request.parse_with_uninit_headers(bytes, &mut headers) {
             Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
             Ok(_) => return Err(RequestError::Malformed),
             Err(httparse::Error::TooManyHeaders) => return Err(RequestError::HeadTooLarge),
-            Err(httparse::Error::Version) => return Err(RequestError::Version),
+            Err(httparse::Error::Version) => return Err(version_fault(bytes)),
             Err(_) => return Err(RequestError::Malformed),
         }
-        let target = request.path.ok_or(RequestError::Malformed)?;
-        if target.len() > TARGET_BYTES_MAX {
-            return Err(RequestError::TargetTooLong);
-        }
-        let method = match request.method {
-            Some("GET") => Method::Get,
-            Some("HEAD") => Method::Head,
-            _ => return Err(RequestError::Method),
+        let (Some(method), Some(target)) = (request.method, request.path) else {
+            return Err(RequestError::Malformed);
         };
+        let method = Method::parse(method);
         let is_http_10 = request.version == Some(0);
-        let fields = Fields::read(request.headers, is_http_10)?;
-        let (path, query) = split_target(target)?;
+        let mut fields = Fields::default();
+        for header in request.headers {
+            fields.take(header.name, header.value).map_err(|error| match method {
+                // What is wrong first of all.
+                Method::Other => RequestError::Method,
+                Method::Get | Method::Head | Method::Options => error,
+            })?;
+        }
+        Ok(Self::new(method, target, is_http_10, fields))
+    }
+
+    /// Takes a request of HTTP/2, where frames say where it ends.
+    ///
+    /// # Errors
+    /// It has a body, or says so.
+    pub(crate) fn of_request<B>(request: &'b http::Request<B>, has_body: bool) -> Result<Self, RequestError> {
+        let method = Method::parse(request.method().as_str());
+        let mut fields = Fields::default();
+        for (name, value) in request.headers() {
+            fields.take(name.as_str(), value.as_bytes())?;
+        }
+        if has_body {
+            return Err(RequestError::Body);
+        }
+        if let Some(authority) = request.uri().authority() {
+            fields.take_authority(authority.as_str().as_bytes());
+        }
+        let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+        Ok(Self::new(method, target, false, fields))
+    }
+
+    fn new(method: Method, target: &'b str, is_http_10: bool, fields: Fields<'b>) -> Self {
+        let split = target::split(target, method);
+        let fault = match split {
+            _ if method == Method::Other => Some(RequestError::Method),
+            _ if target.len() > TARGET_BYTES_MAX => Some(RequestError::TargetTooLong),
+            Err(fault) => Some(fault),
+            Ok(_) => fields.fault(is_http_10),
+        };
+        let (path, query) = split.unwrap_or_default();
         let keep_alive = !fields.close && (!is_http_10 || fields.keep_alive);
-        Ok(Self { method, path, query, is_http_10, keep_alive, conditions: fields.conditions })
+        let Fields { origin, conditions, .. } = fields;
+        Self { method, path, query, is_http_10, keep_alive, origin, conditions, fault }
     }
 
     /// `/download`, or `/download/` and any name: the name is for people.
     ///
     /// # Errors
-    /// `Path` for any other.
-    pub fn check_path(&self) -> Result<(), RequestError> {
+    /// `Path` for any other, and what is wrong with a request that is none the less whole.
+    pub fn resource(&self) -> Result<Resource, RequestError> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
         match self.path.strip_prefix("/download") {
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => Ok(()),
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => Ok(Resource::Download),
+            None if self.path == "*" => Ok(Resource::Server),
             _ => Err(RequestError::Path),
         }
     }
@@ -161,6 +233,21 @@ impl<'b> RequestHead<'b> {
     }
 }
 
+/// Another version, if that is what stands in its place.
+#[cold]
+fn version_fault(bytes: &[u8]) -> RequestError {
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    match (words.next(), words.next()) {
+        (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            RequestError::Version
+        }
+        _ => RequestError::Malformed,
+    }
+}
+
 /// The values of a head's `X-Forwarded-For` fields, in their order. A search of its own: few heads are asked for them. The
 /// head has been parsed, so that a line of it is a field of one line.
 pub fn forwarded_for(head: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
@@ -169,119 +256,6 @@ pub fn forwarded_for(head: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
         let (name, value) = line.split_at_checked(NAME.len())?;
         name.eq_ignore_ascii_case(NAME).then_some(value)
     })
-}
-
-/// Origin form, or absolute form with the origin cut off (RFC 9112 §3.2).
-fn split_target(target: &str) -> Result<(&str, &str), RequestError> {
-    let origin = if target.starts_with('/') {
-        target
-    } else {
-        let (scheme, rest) = target.split_once("://").ok_or(RequestError::Malformed)?;
-        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-            return Err(RequestError::Malformed);
-        }
-        let authority = rest.find(['/', '?']).unwrap_or(rest.len());
-        if authority == 0 {
-            return Err(RequestError::Malformed);
-        }
-        &rest[authority..]
-    };
-    if memchr::memchr(b'#', origin.as_bytes()).is_some() {
-        return Err(RequestError::Malformed);
-    }
-    let mark = memchr::memchr(b'?', origin.as_bytes());
-    Ok(mark.map_or((origin, ""), |mark| (&origin[..mark], &origin[mark + 1..])))
-}
-
-/// Bytes that a Host may hold: a table, as each byte of each request is looked up (RFC 3986 §3.2.2, loosely).
-const HOST_BYTES: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = b'!';
-    while byte <= b'~' {
-        table[byte as usize] = !matches!(
-            byte,
-            b'/' | b'?' | b'#' | b'@' | b'\\' | b'<' | b'>' | b'"' | b'{' | b'}' | b'|' | b'^' | b'`'
-        );
-        byte += 1;
-    }
-    table
-};
-
-/// What the fields say, once through.
-#[derive(Default)]
-struct Fields<'b> {
-    hosts: usize,
-    content_lengths: usize,
-    close: bool,
-    keep_alive: bool,
-    conditions: Conditions<'b>,
-}
-
-impl<'b> Fields<'b> {
-    fn read(headers: &[httparse::Header<'b>], is_http_10: bool) -> Result<Self, RequestError> {
-        let mut fields = Self::default();
-        for header in headers {
-            fields.take(header.name, header.value)?;
-        }
-        // RFC 9112 §3.2: exactly one Host in HTTP/1.1, at most one in 1.0.
-        if fields.hosts > 1 || (fields.hosts == 0 && !is_http_10) {
-            return Err(RequestError::Host);
-        }
-        Ok(fields)
-    }
-
-    fn take(&mut self, name: &str, value: &'b [u8]) -> Result<(), RequestError> {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        // By length first: one comparison for most fields.
-        match name.len() {
-            4 if is("Host") => {
-                self.hosts += 1;
-                if !value.iter().all(|byte| HOST_BYTES[usize::from(*byte)]) {
-                    return Err(RequestError::Host);
-                }
-            }
-            5 if is("Range") => set_single(&mut self.conditions.range, value),
-            8 if is("If-Match") => append(&mut self.conditions.if_match, value),
-            8 if is("If-Range") => set_single(&mut self.conditions.if_range, value),
-            10 if is("Connection") => self.connection(value),
-            13 if is("If-None-Match") => append(&mut self.conditions.if_none_match, value),
-            14 if is("Content-Length") => {
-                self.content_lengths += 1;
-                if self.content_lengths > 1 || value.is_empty() || value.iter().any(|byte| *byte != b'0') {
-                    return Err(RequestError::Body);
-                }
-            }
-            17 if is("Transfer-Encoding") => return Err(RequestError::Body),
-            17 if is("If-Modified-Since") => set_single(&mut self.conditions.if_modified_since, value),
-            19 if is("If-Unmodified-Since") => set_single(&mut self.conditions.if_unmodified_since, value),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn connection(&mut self, value: &[u8]) {
-        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            self.close |= option.eq_ignore_ascii_case(b"close");
-            self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-}
-
-/// A field of one value that comes twice has no value that both ends agree on; an empty one matches nothing.
-fn set_single<'b>(place: &mut Option<&'b [u8]>, value: &'b [u8]) {
-    *place = Some(if place.is_some() { b"" } else { value });
-}
-
-/// The lines of a list-valued field are one list (RFC 9110 §5.3).
-fn append<'b>(place: &mut Option<Cow<'b, [u8]>>, value: &'b [u8]) {
-    match place {
-        None => *place = Some(Cow::Borrowed(value)),
-        Some(list) => {
-            let list = list.to_mut();
-            list.extend_from_slice(b", ");
-            list.extend_from_slice(value);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -319,13 +293,19 @@ mod tests {
             ("POST /download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Method)),
             ("POST /download HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", Some(Method)),
             ("get /download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Method)),
-            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Some(Method)),
+            ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", None),
+            ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", Some(Target)),
             ("GET /other HTTP/1.1\r\nHost: a\r\n\r\n", Some(Path)),
             ("GET /downloads HTTP/1.1\r\nHost: a\r\n\r\n", Some(Path)),
             ("GET http://h HTTP/1.1\r\nHost: a\r\n\r\n", Some(Path)),
-            ("GET download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Malformed)),
-            ("GET ftp://h/download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Malformed)),
-            ("GET /download#x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Malformed)),
+            ("GET download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Target)),
+            ("GET ftp://h/download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Target)),
+            ("GET http://u@h/download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Target)),
+            ("GET http://:80/download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Target)),
+            ("GET /download#x HTTP/1.1\r\nHost: a\r\n\r\n", Some(Target)),
+            ("GET /download HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n", None),
+            ("GET /download HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", Some(Expect)),
+            ("GET /download HTTP/1.0\r\nExpect: tea\r\n\r\n", None),
             ("GET /download HTTP/2.0\r\nHost: a\r\n\r\n", Some(Version)),
             ("GET /download\r\n\r\n", Some(Malformed)),
             ("GET  /download HTTP/1.1\r\nHost: a\r\n\r\n", Some(Malformed)),
@@ -337,7 +317,7 @@ mod tests {
             ("GET /download HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", Some(Malformed)),
         ];
         for (text, expected) in table {
-            let taken = parse(text).and_then(|head| head.check_path());
+            let taken = parse(text).and_then(|head| head.resource());
             assert_eq!(taken.err(), *expected, "{text:?}");
         }
     }

@@ -7,6 +7,7 @@
 mod check;
 mod file;
 mod files;
+mod sidecar;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use crate::head::FileFields;
 pub(crate) use check::ResolveError;
 pub(crate) use file::File;
 pub(crate) use files::{Files, FilesConfig};
+pub(crate) use sidecar::Digest;
 
 /// A file that is ready to be answered from.
 pub(crate) struct OpenFile {
@@ -64,6 +66,16 @@ pub(crate) struct Resolver {
 impl Resolver {
     pub(crate) fn new(files: Arc<Files>) -> Self {
         Self { files, entries: RefCell::default() }
+    }
+
+    /// Whether what is not cached had better be asked of another edge.
+    pub(crate) fn is_store_degraded(&self) -> bool {
+        self.files.store.health().is_degraded
+    }
+
+    /// Whether there is a version of the file that may be served, if need be without hearing from the store.
+    pub(crate) fn has_servable(&self, file_id: &str) -> bool {
+        self.files.has_servable(file_id)
     }
 
     /// The granted file, where it was confirmed lately. Once in half of `revalidate` a request sets a check going, and
@@ -139,7 +151,9 @@ impl Resolver {
 
     /// Makes an entry; kept only if it is of the file's current version, so that it is told of when that goes.
     fn insert(&self, file: &Arc<File>, object: Arc<Object>, generation: u64) -> Rc<Entry> {
-        let fields = FileFields::new(file.name(), object.version(), self.files.config().etag);
+        let version = object.version();
+        let digest = file.digest_of(version);
+        let fields = FileFields::new(file.name(), version, digest.as_ref(), &self.files.config().fields);
         let is_current = file.current().is_some_and(|(current, _)| Arc::ptr_eq(&current, &object));
         let entry = Rc::new(Entry { object, fields, file: Arc::clone(file), generation });
         if is_current {

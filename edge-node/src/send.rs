@@ -1,13 +1,17 @@
-//! Bytes and windows → socket, without blocking and without copies. It knows no HTTP.
+//! Bytes and windows → socket, without blocking; and without copies, unless every byte has to change ([`mod@copy`]). It
+//! knows no HTTP.
 
+mod account;
+mod copy;
 mod read_ahead;
 mod windows;
 
+pub(crate) use account::Account;
+pub(crate) use copy::{Copier, Outlet};
 pub(crate) use windows::bound_unsent;
 
 use std::cell::Cell;
 use std::io;
-use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,9 +21,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::cache::{Cache, Extent, FillError};
-use crate::limits::{Deadline, Late, Pace, Waiting};
-use crate::logs::Meter;
-use crate::metrics::WorkerMetrics;
+use crate::limits::{Deadline, Late, Waiting};
 use crate::uring::WindowFile;
 
 /// Why a body ended short.
@@ -46,17 +48,7 @@ impl From<Late> for SendError {
 pub(crate) struct Sender<'c> {
     pub(crate) stream: &'c TcpStream,
     pub(crate) deadline: &'c Deadline,
-    pub(crate) metrics: &'c WorkerMetrics,
-    pub(crate) meter: Option<&'c Meter>,
-    /// How long a client may take nothing; and the span that the least rate is judged over.
-    pub(crate) send_timeout: Duration,
-    /// Bytes per second that the client has to take.
-    pub(crate) send_rate_min: u64,
-    /// Bytes per second that it gets, at most.
-    pub(crate) rate: Option<NonZeroU64>,
-    /// What the connection has had of that.
-    pub(crate) pace: &'c Cell<Pace>,
-    pub(crate) sent: &'c Sent,
+    pub(crate) account: Account<'c>,
 }
 
 /// What has gone of an answer.
@@ -67,6 +59,20 @@ pub(crate) struct Sent {
     /// When a head that is followed by a large body had gone.
     pub(crate) head_at: Cell<Option<Instant>>,
     pub(crate) body_bytes: Cell<u64>,
+    /// So many of those came before the piece of the body that is being sent.
+    piece_at: Cell<u64>,
+}
+
+impl Sent {
+    /// Another piece of the body begins: a text, or a range of the file.
+    fn begin_piece(&self) {
+        self.text_bytes.set(0);
+        self.piece_at.set(self.body_bytes.get());
+    }
+
+    fn piece_bytes(&self) -> u64 {
+        self.body_bytes.get() - self.piece_at.get()
+    }
 }
 
 /// Where windows come from, and how long each is waited for.
@@ -111,10 +117,27 @@ impl Sender<'_> {
         Ok(())
     }
 
+    /// Sends what stands before a part of a body; a range of the file follows.
+    pub(crate) async fn send_part_head(&self, head: &[u8]) -> Result<(), SendError> {
+        self.account.sent.begin_piece();
+        self.send_head(head).await?;
+        self.account.count(head.len() as u64);
+        self.account.sent.begin_piece();
+        Ok(())
+    }
+
+    /// Sends what ends a body of several parts.
+    pub(crate) async fn send_closing(&self, closing: &[u8]) -> Result<(), SendError> {
+        self.account.sent.begin_piece();
+        self.send_text(closing).await?;
+        self.account.count(closing.len() as u64);
+        Ok(())
+    }
+
     /// As [`Self::try_extent`], waiting for the client and at its rate.
     pub(crate) async fn send_extent(&self, extent: &Extent, range: &Range<u64>) -> Result<(), SendError> {
-        while self.sent.body_bytes.get() < range.end - range.start {
-            let allowed = self.allowance().await;
+        while self.account.sent.piece_bytes() < range.end - range.start {
+            let allowed = self.account.allowance().await;
             if let Err(full) = self.push_extent(extent, range, allowed) {
                 self.await_room(full).await?;
             }
@@ -126,7 +149,7 @@ impl Sender<'_> {
     ///
     /// By `send`: `writev` takes a longer way through the kernel, 4 % of a small request's time.
     fn push(&self, text: &[u8], flags: SendFlags) -> io::Result<()> {
-        let sent = &self.sent.text_bytes;
+        let sent = &self.account.sent.text_bytes;
         while sent.get() < text.len() {
             let left = &text[sent.get()..];
             let sending = || Ok(rustix::net::send(self.stream, left, flags | SendFlags::NOSIGNAL)?);
@@ -137,7 +160,7 @@ impl Sender<'_> {
 
     /// Sends what is left of a range, `most` bytes at most, as far as the socket takes it.
     fn push_extent(&self, extent: &Extent, range: &Range<u64>, most: u64) -> io::Result<()> {
-        let mut offset = extent.offset() + range.start + self.sent.body_bytes.get();
+        let mut offset = extent.offset() + range.start + self.account.sent.piece_bytes();
         let end = (extent.offset() + range.end).min(offset.saturating_add(most));
         while offset < end {
             self.send_file(extent.memory(), &mut offset, end)?;
@@ -154,36 +177,8 @@ impl Sender<'_> {
         if count == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
-        self.count(count as u64);
+        self.account.count(count as u64);
         Ok(())
-    }
-
-    /// Waits until the rate lets bytes go; gives how many.
-    pub(crate) async fn allowance(&self) -> u64 {
-        let Some(rate) = self.rate else { return u64::MAX };
-        loop {
-            let mut pace = self.pace.get();
-            let allowed = pace.allow(rate, Instant::now());
-            self.pace.set(pace);
-            match allowed {
-                Ok(bytes) => return bytes,
-                Err(wait) => tokio::time::sleep(wait).await,
-            }
-        }
-    }
-
-    /// Counts bytes of a body that have gone.
-    pub(crate) fn count(&self, bytes: u64) {
-        self.metrics.body_bytes.add_alone(bytes);
-        self.sent.body_bytes.set(self.sent.body_bytes.get() + bytes);
-        if let Some(meter) = self.meter {
-            meter.sent(bytes);
-        }
-        if let Some(rate) = self.rate {
-            let mut pace = self.pace.get();
-            pace.sent(bytes, rate);
-            self.pace.set(pace);
-        }
     }
 
     /// Waits until a socket that was full takes more; any other error is the client's end.
@@ -191,7 +186,7 @@ impl Sender<'_> {
         if full.kind() != io::ErrorKind::WouldBlock {
             return Err(full.into());
         }
-        Ok(self.deadline.bound(Waiting::Send, self.send_timeout, self.stream.writable()).await??)
+        Ok(self.deadline.bound(Waiting::Send, self.account.send_timeout, self.stream.writable()).await??)
     }
 }
 

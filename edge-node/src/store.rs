@@ -2,6 +2,7 @@
 
 mod health;
 mod path_template;
+mod presence;
 mod slots;
 
 use std::io;
@@ -13,10 +14,12 @@ use std::time::Duration;
 use health::Health;
 pub(crate) use health::StoreHealth;
 pub(crate) use path_template::PathTemplate;
+use presence::Presence;
+pub(crate) use presence::is_absent;
 pub(crate) use slots::{Purpose, Slot, Ticket};
 use slots::{SlotRules, Slots};
 
-use crate::uring::{CLOSES_MAX, Closer, FileStat, OpenRules, Root, StoreFd, Version, open, statx};
+use crate::uring::{CLOSES_MAX, Closer, FileStat, OpenRules, StoreFd, Version, open, statx};
 
 /// Operations kept for confirming files that are cached, whatever else is under way.
 const CHECK_SLOTS: usize = 64;
@@ -24,7 +27,7 @@ const CHECK_SLOTS: usize = 64;
 const SLOTS_PER_FILE: usize = 4;
 
 pub(crate) struct Store {
-    root: Root,
+    presence: Arc<Presence>,
     template: PathTemplate,
     follow_symlinks: bool,
     /// Reads past the page cache are worth a try: cleared where a filesystem takes `O_DIRECT` when opening and wants
@@ -42,6 +45,8 @@ pub(crate) struct Store {
 /// How files are found, and what is asked of their store at a time.
 #[derive(Debug, Clone)]
 pub(crate) struct StoreRules {
+    /// What the root has where the store is mounted; where none is named, anything.
+    pub(crate) marker: Option<String>,
     pub(crate) template: PathTemplate,
     pub(crate) follow_symlinks: bool,
     /// Operations at a time, for what is not cached; and as many stuck ones again.
@@ -83,7 +88,7 @@ impl Store {
         // of one user that are stuck would keep all others that the user asks for from being confirmed.
         let checks = SlotRules { total: CHECK_SLOTS, per_file: CHECK_SLOTS, per_requester: 2 * CHECK_SLOTS };
         Ok(Self {
-            root: Root::open(root)?,
+            presence: Presence::open(root, rules.marker.as_deref())?,
             template: rules.template,
             follow_symlinks: rules.follow_symlinks,
             direct: AtomicBool::new(true),
@@ -102,16 +107,20 @@ impl Store {
     /// Opens a file beneath the root, and asks what it is.
     ///
     /// # Errors
-    /// The kernel's, see [`open`] and [`statx`].
+    /// The kernel's, see [`open`] and [`statx`]; `ENOTCONN` where there is no store in the root.
     pub(crate) async fn open(&self, path: &str) -> io::Result<(Arc<StoreFd>, FileStat)> {
+        if self.presence.is_absent() {
+            return Err(io::Error::from_raw_os_error(libc::ENOTCONN));
+        }
+        let root = self.presence.root();
         let direct = self.direct.load(Ordering::Relaxed);
         let rules = OpenRules { follow_symlinks: self.follow_symlinks, direct };
-        let opened = open(self.root.clone(), path, rules, self.closer.clone()).await;
+        let opened = open(root.clone(), path, rules, self.closer.clone()).await;
         // EINVAL: a filesystem without O_DIRECT, or a folder on one that has it.
         let refused = direct && matches!(&opened, Err(error) if error.raw_os_error() == Some(libc::EINVAL));
         let file = if refused {
             let rules = OpenRules { direct: false, ..rules };
-            open(self.root.clone(), path, rules, self.closer.clone()).await
+            open(root, path, rules, self.closer.clone()).await
         } else {
             opened
         };

@@ -1,18 +1,24 @@
-//! A worker: one thread, one runtime, one listener, and what its connections share. Nothing of it is shared with
+//! A worker: one thread, one runtime, its listeners, and what its connections share. Nothing of it is shared with
 //! another worker but what is read.
 
+mod pool;
+mod receive_buffer;
+
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
-use std::ops::{Deref, DerefMut};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::Guard;
+use arc_swap::{ArcSwap, Guard};
 use sluice_shared::client_net;
 use sluice_shared::client_source::ClientSource;
 use sluice_shared::cluster::EdgeId;
-use sluice_shared::keys::{KeyFile, KeyRing};
+use sluice_shared::handover::Listener;
+use sluice_shared::keys::KeyRing;
+use sluice_shared::revocations::{self, RevocationBook};
+use sluice_shared::serve::Handshakes;
 use sluice_shared::token::Scratch;
 use sluice_shared::units::BaseUrl;
 use tokio::net::{TcpListener, TcpStream};
@@ -21,20 +27,20 @@ use tokio::sync::watch;
 use crate::cache::Cache;
 use crate::config::Limits;
 use crate::connection::Connection;
+use crate::cors::Cors;
 use crate::drain::Phase;
-use crate::head::DateCache;
-use crate::head::Persistence;
+use crate::head::{DateCache, Envelope, Persistence};
 use crate::limits::{AddressPlace, Addresses, Deadlines, SWEEP_EVERY, Tokens, Waiting};
 use crate::logs::{AccessLog, Meters, UsageRecord, WorkerLog};
 use crate::metrics::WorkerMetrics;
 use crate::reject::Reject;
-use crate::request::HEAD_BYTES_MAX;
 use crate::resolve::Resolver;
+use crate::tls::{Arrival, Tls};
+use crate::transfers::Transfers;
+pub(crate) use pool::{Lent, Pool, Reusable};
+pub(crate) use receive_buffer::Buffer;
+use receive_buffer::ReceiveBuffer;
 
-/// Received bytes: a head, and what came with it.
-const BUFFER_BYTES: usize = HEAD_BYTES_MAX + 4096;
-/// Idle buffers kept, of each kind.
-const POOL_MAX: usize = 256;
 /// Connections that are turned away at a time and told so in peace; more are closed at once.
 const TURNED_AWAY_MAX: usize = 64;
 /// While nothing in the cache can be evicted, a client that takes nothing for so long is cut.
@@ -47,7 +53,10 @@ pub(crate) struct Process {
     pub(crate) limits: Limits,
     pub(crate) clients: ClientSource,
     pub(crate) coordinators: Vec<BaseUrl>,
-    pub(crate) key_file: Arc<KeyFile>,
+    pub(crate) cors: Cors,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) keys: Arc<ArcSwap<KeyRing>>,
+    pub(crate) revocations: Arc<RevocationBook>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) addresses: Arc<Addresses>,
@@ -62,6 +71,7 @@ pub(crate) struct Worker {
     pub(crate) resolver: Resolver,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) deadlines: Rc<Deadlines>,
+    pub(crate) transfers: Rc<Transfers>,
     pub(crate) date: RefCell<DateCache>,
     pub(crate) buffers: Pool<ReceiveBuffer>,
     pub(crate) outs: Pool<Vec<u8>>,
@@ -97,6 +107,7 @@ impl Worker {
             resolver,
             metrics,
             deadlines: Rc::default(),
+            transfers: Rc::default(),
             date: RefCell::new(DateCache::new()),
             buffers: Pool::default(),
             outs: Pool::default(),
@@ -111,7 +122,7 @@ impl Worker {
     }
 
     pub(crate) fn keys(&self) -> Guard<Arc<KeyRing>> {
-        self.key_file.ring().load()
+        self.keys.load()
     }
 
     /// Connections are no longer kept.
@@ -129,16 +140,21 @@ impl Worker {
         self.seen_phase.get() == Phase::Over
     }
 
-    /// Accepts until the edge refuses requests, then closes the listener, having taken what was queued on it.
-    pub(crate) async fn accept(self: Rc<Self>, listener: TcpListener) {
+    /// Accepts until the edge refuses requests, or a successor accepts; then closes the listener. What is queued on it is
+    /// taken first where nobody else has the socket.
+    pub(crate) async fn accept(self: Rc<Self>, listener: Listener) {
+        let is_kept = listener.is_kept;
+        let handshakes = self.tls.as_ref().filter(|tls| tls.role == listener.role);
+        let handshakes = handshakes.map(|tls| tls.handshakes.clone());
+        let listener = TcpListener::from_std(listener.socket).expect("a listener fits the reactor");
         let mut phase = self.phase.clone();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                _ = phase.wait_for(|phase| *phase >= Phase::Refusing) => break,
+                _ = phase.wait_for(|phase| phase.is_past_accepting()) => break,
             };
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer.ip()),
+                Ok((stream, peer)) => self.admit(stream, peer, handshakes.as_ref()),
                 Err(error) => {
                     // A connection that was reset in the queue, or no descriptor left: others end and free some.
                     tracing::warn!(edge = %self.id, %error, "cannot accept a connection");
@@ -146,19 +162,24 @@ impl Worker {
                 }
             }
         }
-        self.seen_phase.set(Phase::Refusing);
+        self.seen_phase.set(*self.phase.borrow());
+        if is_kept || self.seen_phase.get() == Phase::HandedOver {
+            return;
+        }
         // Straight from the kernel: the runtime's view of the listener may lag behind it.
         let Ok(listener) = listener.into_std() else { return };
         while let Ok((stream, peer)) = listener.accept() {
             let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
             if let Ok(stream) = stream {
-                self.admit(stream, peer.ip());
+                self.admit(stream, peer, handshakes.as_ref());
             }
         }
     }
 
-    fn admit(self: &Rc<Self>, stream: TcpStream, peer: IpAddr) {
-        let peer = client_net::normalise(peer);
+    /// Takes a connection in, or turns it away. It begins with a handshake where it is to be TLS.
+    fn admit(self: &Rc<Self>, stream: TcpStream, address: SocketAddr, handshakes: Option<&Handshakes>) {
+        let peer = client_net::normalise(address.ip());
+        let arriving = Arriving { stream, address, handshakes };
         if let ClientSource::ProxyProtocol(proxies) = &self.clients
             && !proxies.contains(peer)
         {
@@ -166,10 +187,10 @@ impl Worker {
             tracing::info!(edge = %self.id, %peer, reason = "not from one of `trusted_proxies`", "connection refused");
             return;
         }
-        let _ = stream.set_nodelay(true);
+        let _ = arriving.stream.set_nodelay(true);
         if self.metrics.connections.value() >= self.connections_max {
             self.metrics.refused_full.add_alone(1);
-            return self.turn_away(stream, peer, Reject::Full);
+            return self.turn_away(arriving, peer, Reject::Full);
         }
         let place = match &self.clients {
             // Counted once the proxy has said whom it is for.
@@ -180,34 +201,53 @@ impl Worker {
                 Some(place) => place,
                 None => {
                     self.metrics.refused_address.add_alone(1);
-                    return self.turn_away(stream, peer, Reject::FullForAddress);
+                    return self.turn_away(arriving, peer, Reject::FullForAddress);
                 }
             },
         };
         self.metrics.connections_total.add_alone(1);
         self.metrics.connections.add(1);
-        tokio_uring::spawn(Connection::new(stream, place, Rc::clone(self)).serve());
+        match arriving.begin(place, self) {
+            Begun::Plain(connection) => drop(tokio_uring::spawn(connection.serve())),
+            Begun::Tls(arrival) => drop(tokio_uring::spawn(arrival.serve())),
+        }
     }
 
-    /// A word to a client that has no place, without waiting for its request.
-    fn turn_away(self: &Rc<Self>, stream: TcpStream, client: IpAddr, reject: Reject) {
-        let is_said = self.refuse_place(&stream, reject);
-        // Closed at once, a request that is on its way would reset the connection before the client has read.
-        if is_said && self.turned_away.get() < TURNED_AWAY_MAX {
-            self.turned_away.set(self.turned_away.get() + 1);
-            let (worker, place) = (Rc::clone(self), AddressPlace::uncounted(client));
-            tokio_uring::spawn(async move {
-                Connection::new(stream, place, Rc::clone(&worker)).see_off().await;
-                worker.turned_away.set(worker.turned_away.get() - 1);
-            });
+    /// A word to a client that has no place; as many as may be have theirs once their request is known.
+    fn turn_away(self: &Rc<Self>, arriving: Arriving<'_>, client: IpAddr, reject: Reject) {
+        if self.turned_away.get() >= TURNED_AWAY_MAX {
+            if arriving.handshakes.is_none() {
+                self.refuse_place(&arriving.stream, reject);
+            }
+            return;
         }
+        self.turned_away.set(self.turned_away.get() + 1);
+        let worker = Rc::clone(self);
+        let is_told = match (&worker.clients, arriving.handshakes) {
+            // Before the request there is a header, and no telling whether its client has a place.
+            (ClientSource::ProxyProtocol(_), None) => worker.refuse_place(&arriving.stream, reject),
+            _ => false,
+        };
+        let begun = arriving.begin(AddressPlace::uncounted(client), self);
+        tokio_uring::spawn(async move {
+            match begun {
+                Begun::Plain(connection) if is_told => connection.see_off().await,
+                Begun::Plain(connection) => connection.turn_away(reject).await,
+                // Whose connection it is would have to be read first.
+                Begun::Tls(_) if matches!(worker.clients, ClientSource::ProxyProtocol(_)) => {}
+                Begun::Tls(arrival) => arrival.turn_away(reject).await,
+            }
+            worker.turned_away.set(worker.turned_away.get() - 1);
+        });
     }
 
     /// Tells a client why it has no place; says whether all of that was sent.
     pub(crate) fn refuse_place(&self, stream: &TcpStream, reject: Reject) -> bool {
         let mut out = self.outs.take();
         let secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        reject.write(self.date.borrow_mut().at(secs), Persistence::Close, true, &mut out);
+        let mut date = self.date.borrow_mut();
+        let (date, cors) = (date.at(secs), self.cors.fields(None));
+        reject.write(&Envelope { date, persistence: Persistence::Close, cors }, true, &mut out);
         self.metrics.request(reject.status().as_u16());
         stream.try_write(&out).is_ok_and(|count| count == out.len())
     }
@@ -219,18 +259,20 @@ impl Worker {
         loop {
             ticks.tick().await;
             self.seen_phase.set(*self.phase.borrow());
-            let (is_draining, is_short) = (self.is_draining(), self.cache.is_short());
+            let (is_leaving, is_short) = (self.seen_phase.get() >= Phase::Leaving, self.cache.is_short());
             self.deadlines.sweep(Instant::now(), |waiting, waited| match waiting {
-                Waiting::Idle => is_draining,
+                Waiting::Idle => is_leaving,
                 // What a client does not take stays in memory; where that is short, the slowest have to go.
                 Waiting::Send => is_short && waited >= STALLED_WHEN_SHORT,
-                Waiting::First | Waiting::Head | Waiting::Linger => false,
+                Waiting::First | Waiting::Head | Waiting::Room | Waiting::Linger => false,
             });
             if self.is_over() {
                 self.deadlines.wake_all();
                 // Those that are cut are logged yet.
                 tokio::task::yield_now().await;
             }
+            let changes = self.revocations.change_count();
+            self.transfers.end_barred(changes, &self.revocations.load(), revocations::Instant::now());
             if let Some(log) = &self.access_log {
                 log.hand_over();
             }
@@ -241,123 +283,26 @@ impl Worker {
     }
 }
 
-/// What can be lent again: nothing of one use is left for the next.
-pub(crate) trait Reusable: Default {
-    fn reset(&mut self);
+/// A connection that has just been accepted.
+struct Arriving<'w> {
+    stream: TcpStream,
+    address: SocketAddr,
+    handshakes: Option<&'w Handshakes>,
 }
 
-impl Reusable for Vec<u8> {
-    fn reset(&mut self) {
-        self.clear();
-    }
+/// A connection that has been given its place.
+enum Begun {
+    Plain(Box<Connection<TcpStream>>),
+    Tls(Box<Arrival>),
 }
 
-impl Reusable for Scratch {
-    /// Opening a token writes over all that it then reads.
-    fn reset(&mut self) {}
-}
-
-/// Things that are lent and come back, so that a request allocates none.
-pub(crate) struct Pool<T>(Rc<RefCell<Vec<T>>>);
-
-impl<T> Default for Pool<T> {
-    fn default() -> Self {
-        Self(Rc::default())
-    }
-}
-
-impl<T: Reusable> Pool<T> {
-    pub(crate) fn take(&self) -> Lent<T> {
-        let thing = self.0.borrow_mut().pop().unwrap_or_default();
-        Lent { thing: Some(thing), pool: Rc::clone(&self.0) }
-    }
-}
-
-/// A lent thing; it goes back when dropped.
-pub(crate) struct Lent<T: Reusable> {
-    thing: Option<T>,
-    pool: Rc<RefCell<Vec<T>>>,
-}
-
-impl<T: Reusable> Deref for Lent<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        self.thing.as_ref().expect("there until dropped")
-    }
-}
-
-impl<T: Reusable> DerefMut for Lent<T> {
-    fn deref_mut(&mut self) -> &mut T {
-        self.thing.as_mut().expect("there until dropped")
-    }
-}
-
-impl<T: Reusable> Drop for Lent<T> {
-    fn drop(&mut self) {
-        let mut pool = self.pool.borrow_mut();
-        if pool.len() < POOL_MAX
-            && let Some(mut thing) = self.thing.take()
-        {
-            thing.reset();
-            pool.push(thing);
-        }
-    }
-}
-
-/// Bytes as they were received. What is consumed at the front makes room when the buffer is next read into.
-pub(crate) struct ReceiveBuffer {
-    memory: Box<[u8]>,
-    start: usize,
-    end: usize,
-}
-
-/// A lent receive buffer; it comes empty.
-pub(crate) type Buffer = Lent<ReceiveBuffer>;
-
-impl Default for ReceiveBuffer {
-    fn default() -> Self {
-        Self { memory: vec![0; BUFFER_BYTES].into(), start: 0, end: 0 }
-    }
-}
-
-impl Reusable for ReceiveBuffer {
-    fn reset(&mut self) {
-        self.start = 0;
-        self.end = 0;
-    }
-}
-
-impl ReceiveBuffer {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.memory[self.start..self.end]
-    }
-
-    /// Room to read into.
-    pub(crate) fn free(&mut self) -> &mut [u8] {
-        if self.start > 0 {
-            self.memory.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        &mut self.memory[self.end..]
-    }
-
-    pub(crate) fn filled(&mut self, count: usize) {
-        self.end += count;
-    }
-
-    pub(crate) fn consume(&mut self, count: usize) {
-        self.start += count;
-        if self.start == self.end {
-            self.reset();
-        }
-    }
-
-    /// RFC 9112 §2.2: empty lines before a request line are ignored.
-    pub(crate) fn skip_empty_lines(&mut self) {
-        while self.bytes().starts_with(b"\r\n") {
-            self.consume(2);
+impl Arriving<'_> {
+    fn begin(self, place: AddressPlace, worker: &Rc<Worker>) -> Begun {
+        let Self { stream, address: peer, handshakes } = self;
+        let worker = Rc::clone(worker);
+        match handshakes.cloned() {
+            None => Begun::Plain(Connection::new(stream, place, worker)),
+            Some(handshakes) => Begun::Tls(Box::new(Arrival { stream, peer, place, worker, handshakes })),
         }
     }
 }

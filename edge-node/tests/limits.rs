@@ -100,7 +100,7 @@ fn a_client_with_all_the_connections_it_may_have_is_told_so() {
 }
 
 #[test]
-fn a_full_edge_says_so_before_it_is_asked() {
+fn a_full_edge_says_so_though_it_is_not_asked() {
     let edge = Edge::start_configured("threads = 1", "size = \"64MiB\"", "connections = 2");
     edge.file("a.bin", b"content");
     let mut held: Vec<Connection> = (0..2).map(|_| edge.connect()).collect();
@@ -108,9 +108,9 @@ fn a_full_edge_says_so_before_it_is_asked() {
         connection.send(&get_request(&edge.token("a.bin"), ""));
         assert_eq!(connection.answer().status, 200);
     }
-    for _ in 0..10 {
-        let mut refused = edge.connect();
-        assert_eq!(refused.answer().status, 503);
+    let refused: Vec<Connection> = (0..10).map(|_| edge.connect()).collect();
+    for mut connection in refused {
+        assert_eq!(connection.answer().status, 503);
     }
     assert_eq!(edge.metric("sluice_edge_refused_connections_total{reason=\"full\"} "), 10.0);
     assert_eq!(edge.metric("sluice_edge_connections "), 2.0);

@@ -59,13 +59,21 @@ impl Caller {
         Signed { nonce, signature, timestamp }
     }
 
+    /// The header fields that carry a signature.
+    pub fn fields(&self, signed: &Signed) -> [(&'static str, String); 4] {
+        [
+            ("Auth-Access-Key", self.access_key.clone()),
+            ("Auth-Nonce", signed.nonce.clone()),
+            ("Auth-Timestamp", signed.timestamp.to_string()),
+            ("Auth-Signature", signed.signature.clone()),
+        ]
+    }
+
     /// A request under a signature.
     pub fn request(&self, method: &'static str, target: &str, body: &str, signed: &Signed) -> Request {
-        let request = Request::new(method, &format!("{}{target}", self.url))
-            .field("Auth-Access-Key", &self.access_key)
-            .field("Auth-Nonce", &signed.nonce)
-            .field("Auth-Timestamp", &signed.timestamp.to_string())
-            .field("Auth-Signature", &signed.signature);
+        let fields = self.fields(signed);
+        let request = Request::new(method, &format!("{}{target}", self.url));
+        let request = fields.iter().fold(request, |request, (name, value)| request.field(name, value));
         if body.is_empty() { request } else { request.body(body) }
     }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -96,9 +96,25 @@ impl Connection {
     /// # Errors
     /// Nobody answers there.
     pub fn open(address: &str) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
-        stream.set_read_timeout(Some(SILENCE_MAX))?;
-        stream.set_write_timeout(Some(SILENCE_MAX))?;
+        Self::open_with(address, SILENCE_MAX)
+    }
+
+    /// The same, with another measure of how long a server may say nothing, to the connecting too.
+    ///
+    /// # Errors
+    /// Nobody answers there in time.
+    pub fn open_with(address: &str, silence_max: Duration) -> anyhow::Result<Self> {
+        let mut tried: io::Result<TcpStream> = Err(io::ErrorKind::NotFound.into());
+        // A name may have an address that nobody listens at, and another that somebody does.
+        for socket in address.to_socket_addrs()? {
+            tried = TcpStream::connect_timeout(&socket, silence_max);
+            if tried.is_ok() {
+                break;
+            }
+        }
+        let stream = tried.with_context(|| format!("cannot connect to {address}"))?;
+        stream.set_read_timeout(Some(silence_max))?;
+        stream.set_write_timeout(Some(silence_max))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::with_capacity(64 * 1024, stream) })
     }
@@ -199,11 +215,19 @@ pub struct Request {
     fields: String,
     body: String,
     redirects_max: usize,
+    silence_max: Duration,
 }
 
 impl Request {
     pub fn new(method: &'static str, url: &str) -> Self {
-        Self { method, url: url.to_owned(), fields: String::new(), body: String::new(), redirects_max: 0 }
+        Self {
+            method,
+            url: url.to_owned(),
+            fields: String::new(),
+            body: String::new(),
+            redirects_max: 0,
+            silence_max: SILENCE_MAX,
+        }
     }
 
     pub fn field(mut self, name: &str, value: &str) -> Self {
@@ -228,6 +252,12 @@ impl Request {
         self
     }
 
+    /// Takes a server for dead that says nothing for this long.
+    pub fn patience(mut self, silence_max: Duration) -> Self {
+        self.silence_max = silence_max;
+        self
+    }
+
     /// Sends the request and reads the answer's head; the body comes from the connection.
     ///
     /// # Errors
@@ -236,7 +266,7 @@ impl Request {
         let mut url = self.url.clone();
         for _ in 0..=self.redirects_max {
             let (address, target) = split_url(&url)?;
-            let mut connection = Connection::open(address)?;
+            let mut connection = Connection::open_with(address, self.silence_max)?;
             let (method, fields, body) = (self.method, &self.fields, &self.body);
             let request = format!(
                 "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{fields}\r\n{body}"

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::{env, thread};
 
 use anyhow::{Context, ensure};
@@ -12,19 +12,24 @@ use sluice_shared::token::{self, Claims};
 use tempfile::TempDir;
 
 use crate::client::{self, Answer, Request};
+use crate::clock::Clock;
 use crate::content::Content;
+use crate::hosts::Hosts;
+use crate::process::{self, Process};
 use crate::settings;
 use crate::wait::wait_until;
 
 mod answers;
 mod builder;
+mod etcd;
 mod member;
 mod redis;
 
 pub use answers::{EdgeStatus, Offer, token_of};
 pub use builder::Builder;
+pub use etcd::{EtcdCluster, EtcdServer, PREFIX};
 pub use member::Member;
-pub use redis::RedisServer;
+pub use redis::{PASSWORD as REDIS_PASSWORD, RedisServer};
 
 /// Where this variable is set, the folder of every cluster stays, and its place is printed.
 const KEEP: &str = "LOADTEST_KEEP";
@@ -36,7 +41,13 @@ pub struct Cluster {
     coordinators: Vec<Member>,
     edges: Vec<Member>,
     redis: Option<RedisServer>,
+    clock: Option<Clock>,
+    etcd: Option<EtcdCluster>,
+    /// Dropped after the programs on them.
+    hosts: Option<Hosts>,
     files: Vec<(String, Content)>,
+    /// Clients speak TLS with its programs.
+    is_tls: bool,
     /// Dropped after the programs that live in it.
     folder: Option<TempDir>,
 }
@@ -56,12 +67,38 @@ impl Cluster {
         &self.coordinators
     }
 
+    /// Whether members can be cut off from each other: they have hosts, and those are more than addresses.
+    pub fn is_apart(&self) -> bool {
+        self.hosts.as_ref().is_some_and(Hosts::are_apart)
+    }
+
+    /// The clock of coordinators and edges, or of the one edge that was given it.
+    ///
+    /// # Panics
+    /// The cluster was started without.
+    pub fn clock(&self) -> &Clock {
+        self.clock.as_ref().expect("the cluster was started with a clock")
+    }
+
     /// Where coordinators keep their state.
     ///
     /// # Panics
     /// The cluster was started without.
     pub fn redis(&mut self) -> &mut RedisServer {
         self.redis.as_mut().expect("the cluster was started with a Redis")
+    }
+
+    /// Where edges name themselves.
+    ///
+    /// # Panics
+    /// The cluster was started without.
+    pub fn etcd(&mut self) -> &mut EtcdCluster {
+        self.etcd.as_mut().expect("the cluster was started with an etcd")
+    }
+
+    /// A coordinator, counted from 0.
+    pub fn coordinator_at(&mut self, index: usize) -> &mut Member {
+        &mut self.coordinators[index]
     }
 
     /// An edge, counted from 0.
@@ -110,8 +147,42 @@ impl Cluster {
     /// # Errors
     /// Nobody answers, or the coordinator has made no token.
     pub fn admin(&self, method: &'static str, path: &str) -> anyhow::Result<Answer> {
-        let url = format!("{}{path}", self.coordinators[0].admin_url());
-        Request::new(method, &url).field("Authorization", &format!("Bearer {}", self.admin_token()?)).send()
+        self.admin_at(0, method, path, "")
+    }
+
+    /// The same at a coordinator, counted from 0, with a body.
+    ///
+    /// # Errors
+    /// As [`Cluster::admin`].
+    pub fn admin_at(
+        &self,
+        coordinator: usize,
+        method: &'static str,
+        path: &str,
+        body: &str,
+    ) -> anyhow::Result<Answer> {
+        let url = format!("{}{path}", self.coordinators[coordinator].admin_url());
+        let bearer = format!("Bearer {}", self.admin_token()?);
+        Request::new(method, &url).field("Authorization", &bearer).body(body).send()
+    }
+
+    /// Runs the operators' tool against a coordinator, counted from 0; gives its exit code and what it says, on standard
+    /// output and on standard error.
+    ///
+    /// # Errors
+    /// It is not built.
+    pub fn operate(
+        &self,
+        coordinator: usize,
+        arguments: &[&str],
+    ) -> anyhow::Result<(Option<i32>, String, String)> {
+        let output = Command::new(process::binary("sluicectl")?)
+            .args(["--coordinator", &self.coordinators[coordinator].admin_url(), "--token-file"])
+            .arg(self.folder().join(settings::ADMIN_TOKENS))
+            .args(arguments)
+            .output()?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((output.status.code(), text(&output.stdout), text(&output.stderr)))
     }
 
     /// The token that the admin API wants.
@@ -127,7 +198,13 @@ impl Cluster {
 
     /// The coordinator's URL of a file, which redirects to an edge. The id must need no escapes.
     pub fn download_url(&self, file_id: &str) -> String {
-        format!("{}/download/{file_id}?user_id=tester", self.coordinators[0].url())
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}/download/{file_id}?user_id=tester", self.coordinators[0].address())
+    }
+
+    /// The files that the cluster was started with, and what they should hold.
+    pub fn files(&self) -> &[(String, Content)] {
+        &self.files
     }
 
     /// What the files that the cluster was started with should hold.
@@ -139,13 +216,20 @@ impl Cluster {
         &found.expect("the cluster was started with the file").1
     }
 
-    /// Asks the coordinator for a download.
+    /// Asks the first coordinator for a download.
     ///
     /// # Errors
     /// It does not answer with one.
     pub fn request_download(&self, file_id: &str) -> anyhow::Result<Offer> {
-        let url =
-            format!("{}/api/request-download?file_id={file_id}&user_id=tester", self.coordinators[0].url());
+        self.request_download_at(&self.coordinators[0], file_id)
+    }
+
+    /// Asks a coordinator for a download.
+    ///
+    /// # Errors
+    /// It does not answer with one.
+    pub fn request_download_at(&self, coordinator: &Member, file_id: &str) -> anyhow::Result<Offer> {
+        let url = format!("{}/api/request-download?file_id={file_id}&user_id=tester", coordinator.url());
         Offer::parse(&client::get_here(&url)?)
     }
 
@@ -157,7 +241,11 @@ impl Cluster {
         self.edge_statuses_at(&self.coordinators[0])
     }
 
-    fn edge_statuses_at(&self, coordinator: &Member) -> anyhow::Result<Vec<EdgeStatus>> {
+    /// How a coordinator sees the edges.
+    ///
+    /// # Errors
+    /// It does not tell.
+    pub fn edge_statuses_at(&self, coordinator: &Member) -> anyhow::Result<Vec<EdgeStatus>> {
         let url = format!("{}/admin/v1/edges", coordinator.admin_url());
         let bearer = format!("Bearer {}", self.admin_token()?);
         let answer = Request::new("GET", &url).field("Authorization", &bearer).send()?;
@@ -170,14 +258,21 @@ impl Cluster {
     /// # Errors
     /// It does not come to see it.
     pub fn wait_until_up(&self, indices: &[usize]) -> anyhow::Result<()> {
+        self.coordinators.iter().try_for_each(|coordinator| self.wait_until_up_at(coordinator, indices))
+    }
+
+    /// Waits until one coordinator sees exactly these edges up, and sends downloads to no other.
+    ///
+    /// # Errors
+    /// It does not come to see it.
+    pub fn wait_until_up_at(&self, coordinator: &Member, indices: &[usize]) -> anyhow::Result<()> {
         let wanted: Vec<&str> = indices.iter().map(|index| self.edges[*index].id()).collect();
-        for coordinator in &self.coordinators {
-            wait_until(&format!("{} sees {wanted:?} up, and no other", coordinator.id()), || {
-                let statuses = self.edge_statuses_at(coordinator)?;
-                Ok(statuses.iter().all(|edge| edge.is_settled(wanted.contains(&edge.id.as_str()))))
-            })?;
-        }
-        Ok(())
+        wait_until(&format!("{} sees {wanted:?} up, and no other", coordinator.id()), || {
+            let statuses = self.edge_statuses_at(coordinator)?;
+            let is_listed = |id: &&str| statuses.iter().any(|edge| edge.id == *id);
+            Ok(wanted.iter().all(is_listed)
+                && statuses.iter().all(|edge| edge.is_settled(wanted.contains(&edge.id.as_str()))))
+        })
     }
 
     /// SIGKILL to an edge. The coordinator learns of it by itself.
@@ -210,6 +305,17 @@ impl Cluster {
     /// The root cannot be written.
     pub fn publish(&self, file_id: &str, content: &Content) -> anyhow::Result<()> {
         publish(&self.root(), file_id, content)
+    }
+
+    /// Edges and coordinators, in the order in which they are ended.
+    pub fn programs(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.edges.iter_mut().chain(&mut self.coordinators).map(Member::process)
+    }
+
+    fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+        let members = self.edges.iter_mut().chain(&mut self.coordinators);
+        let etcd = self.etcd.iter_mut().flat_map(EtcdCluster::processes);
+        members.map(Member::process).chain(etcd).chain(self.redis.iter_mut().map(RedisServer::process))
     }
 
     /// Name and log of every program.

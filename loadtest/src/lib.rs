@@ -12,12 +12,17 @@
 //! ```
 
 pub mod caller;
+pub mod certificates;
 pub mod client;
+pub mod clock;
 pub mod cluster;
 pub mod content;
 pub mod crowd;
 pub mod download;
 pub mod faulty_store;
+pub mod hosts;
+pub mod load;
+mod lock;
 pub mod ports;
 pub mod process;
 pub mod settings;
@@ -25,7 +30,7 @@ pub mod solo_edge;
 pub mod tool;
 pub mod wait;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, Member};
 pub use content::Content;
 pub use solo_edge::SoloEdge;
 pub use wait::{wait_until, wait_until_within};

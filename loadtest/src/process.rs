@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 pub use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
+use crate::hosts::Host;
 use crate::wait::wait_until;
 
 /// A program with its configuration; it may be running or not.
@@ -21,6 +22,10 @@ pub struct Process {
     arguments: Vec<OsString>,
     log: PathBuf,
     run_as: RunAs,
+    host: Host,
+    environment: Vec<(OsString, OsString)>,
+    /// It is in a process group of its own, which a terminal sends no signals.
+    is_apart_from_terminal: bool,
     child: Option<Child>,
 }
 
@@ -41,13 +46,40 @@ impl Process {
 
     /// The same of a program that is none of ours, and takes these arguments.
     pub fn with_arguments(name: &str, binary: PathBuf, arguments: Vec<OsString>, log: PathBuf) -> Self {
-        Self { name: name.to_owned(), binary, arguments, log, run_as: RunAs::default(), child: None }
+        Self {
+            name: name.to_owned(),
+            binary,
+            arguments,
+            log,
+            run_as: RunAs::default(),
+            host: Host::local(),
+            environment: Vec::new(),
+            is_apart_from_terminal: false,
+            child: None,
+        }
     }
 
     /// Has it run as something else than the caller.
     pub fn run_as(mut self, run_as: RunAs) -> Self {
         self.run_as = run_as;
         self
+    }
+
+    /// Has it run on a host.
+    pub(crate) fn on(mut self, host: &Host) -> Self {
+        self.host = host.clone();
+        self
+    }
+
+    /// Has it see these variables too.
+    pub(crate) fn environment(mut self, variables: Vec<(OsString, OsString)>) -> Self {
+        self.environment = variables;
+        self
+    }
+
+    /// Has it get no signals from a terminal, from the next start on.
+    pub(crate) fn part_from_terminal(&mut self) {
+        self.is_apart_from_terminal = true;
     }
 
     /// Starts it, or starts it again. Configuration variables of the caller's own environment are kept from it.
@@ -70,8 +102,12 @@ impl Process {
         if let Some(id) = self.run_as.user {
             command.uid(id).gid(id);
         }
+        if self.is_apart_from_terminal {
+            command.process_group(0);
+        }
         let child = command
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -81,11 +117,34 @@ impl Process {
         Ok(())
     }
 
-    /// The program, by way of `prlimit`, which becomes it, where it is to have fewer descriptors.
+    /// Starts another one beside it, which has its place from then on; gives the one that ran.
+    ///
+    /// # Errors
+    /// The system will not run it.
+    pub fn start_beside(&mut self) -> anyhow::Result<Self> {
+        let before = Self {
+            name: self.name.clone(),
+            binary: self.binary.clone(),
+            arguments: self.arguments.clone(),
+            log: self.log.clone(),
+            run_as: self.run_as,
+            environment: self.environment.clone(),
+            host: self.host.clone(),
+            is_apart_from_terminal: self.is_apart_from_terminal,
+            child: self.child.take(),
+        };
+        self.start()?;
+        Ok(before)
+    }
+
+    /// The program, by way of what becomes it on another host, or with fewer descriptors.
     fn command(&self) -> Command {
-        let Some(most) = self.run_as.descriptors_max else { return Command::new(&self.binary) };
-        let mut command = Command::new("prlimit");
-        command.arg(format!("--nofile={most}:{most}")).arg(&self.binary);
+        let limit = |most: u64| ["prlimit".to_owned(), format!("--nofile={most}:{most}")];
+        let limit = self.run_as.descriptors_max.map(limit);
+        let mut words = self.host.entry().into_iter().chain(limit.into_iter().flatten());
+        let Some(first) = words.next() else { return Command::new(&self.binary) };
+        let mut command = Command::new(first);
+        command.args(words).arg(&self.binary);
         command
     }
 

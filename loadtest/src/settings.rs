@@ -5,12 +5,14 @@ use std::path::Path;
 use anyhow::Context;
 use toml::{Table, Value, toml};
 
+use crate::hosts::Host;
 use crate::ports::Port;
 
 /// Names of the files in a cluster's folder.
 pub(crate) const KEYS: &str = "keys.jwks.json";
 pub(crate) const ADMIN_TOKENS: &str = "admin.tokens";
 pub(crate) const TICKETS: &str = "tickets.jwks.json";
+/// As a coordinator calls it where nobody names another.
 pub(crate) const CLIENTS: &str = "clients.toml";
 pub(crate) const ROOT: &str = "files";
 
@@ -18,6 +20,17 @@ pub(crate) const ROOT: &str = "files";
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     lines: Vec<String>,
+}
+
+/// Puts something into a root that is empty: an edge takes an empty one for a mount that is missing.
+///
+/// # Errors
+/// It cannot be listed or written.
+pub fn mark_store(root: &Path) -> std::io::Result<()> {
+    if std::fs::read_dir(root)?.next().is_none() {
+        std::fs::write(root.join(".store"), "")?;
+    }
+    Ok(())
 }
 
 impl Settings {
@@ -63,7 +76,11 @@ pub struct Addresses {
 
 impl Addresses {
     pub(crate) fn take() -> anyhow::Result<Self> {
-        Ok(Self { public: Port::take()?, admin: Port::take()? })
+        Self::take_on(&Host::local())
+    }
+
+    pub(crate) fn take_on(host: &Host) -> anyhow::Result<Self> {
+        Ok(Self { public: Port::take_on(host)?, admin: Port::take_on(host)? })
     }
 }
 
@@ -76,6 +93,8 @@ pub(crate) fn edge<'a>(
     let (listen, admin_listen, url) = (own.public.address(), own.admin.address(), own.public.url());
     let coordinators = coordinators.into_iter().map(|addresses| Value::String(addresses.public.url()));
     let coordinators = Value::Array(coordinators.collect());
+    // One folder is all programs' of a cluster; what a program remembers is its own.
+    let revocations = format!("{id}.revocations.json");
     toml! {
         id = id
         listen = listen
@@ -85,6 +104,7 @@ pub(crate) fn edge<'a>(
         zone = "a"
         threads = 1
         coordinator_urls = coordinators
+        revocations_file = revocations
         [cache]
         size = "64MiB"
         [keys]
@@ -113,14 +133,15 @@ pub(crate) fn coordinator<'a>(
         })
     });
     let edges = Value::Array(edges.collect());
-    // One folder is all coordinators' of a cluster; a state file is one's own.
-    let state = format!("{id}.redb");
+    // One folder is all programs' of a cluster; what a program remembers is its own.
+    let (state, revocations) = (format!("{id}.redb"), format!("{id}.revocations.json"));
     toml! {
         id = id
         listen = listen
         admin_listen = admin_listen
         public_url = public_url
         admin_token_file = ADMIN_TOKENS
+        revocations_file = revocations
         [keys]
         source = "file"
         path = KEYS
@@ -132,7 +153,6 @@ pub(crate) fn coordinator<'a>(
         path = state
         [auth]
         schemes = ["open"]
-        clients_file = CLIENTS
         [links]
         token_ttl = "15m"
     }

@@ -52,6 +52,7 @@ impl SoloEdge {
     ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("sluice-").tempdir()?;
         let path = |name: &str| folder.path().join(name);
+        settings::mark_store(root).with_context(|| format!("cannot use {} as a root", root.display()))?;
         let keys = KeyFile::load_or_create(&path(settings::KEYS))?;
         let (own, coordinator) = (Addresses::take()?, Addresses::take()?);
         let config = settings::edge("edge-1", &own, [&coordinator]);

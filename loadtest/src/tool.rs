@@ -13,9 +13,16 @@ use crate::process;
 /// # Errors
 /// It is not installed, or does not exit with 0; the message holds what it said.
 pub fn run<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: &[S]) -> anyhow::Result<String> {
-    let program = program.as_ref();
-    let output = Command::new(program).args(arguments).output();
-    let program = program.display();
+    complete(Command::new(program).args(arguments))
+}
+
+/// The same of a program with its arguments.
+///
+/// # Errors
+/// As [`run`].
+pub fn complete(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output();
+    let program = command.get_program().display();
     let output = output.with_context(|| format!("cannot run {program}; deploy/needs.sh test installs it"))?;
     ensure!(
         output.status.success(),

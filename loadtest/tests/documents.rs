@@ -1,4 +1,4 @@
-//! What the documents show runs as they show it: the README's commands, the sample configurations.
+//! What the documents show runs as they show it: the README's commands, the runbook's, the sample configurations.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,11 @@ fn commands() -> anyhow::Result<Vec<(String, String)>> {
     blocks.collect()
 }
 
+/// The commands that `make WHAT` would run, and nothing else, also where another make runs this test.
+fn dry_run(what: &str) -> anyhow::Result<String> {
+    shell(&format!("make --no-print-directory -n {what}"), &repository())
+}
+
 fn shell(command: &str, folder: &Path) -> anyhow::Result<String> {
     let ended = Command::new("bash").args(["-euc", command]).current_dir(folder).output()?;
     let said = String::from_utf8_lossy(&ended.stderr);
@@ -44,7 +49,6 @@ fn every_command_of_the_readme_does_what_it_says() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let base = cluster.download_url("");
     let base = base.split("/download/").next().context("a URL of the coordinator")?;
-    let dry_run = |target: &str| shell(&format!("make -n {target}"), &repository());
     let mut checked = Vec::new();
     for (command, shown) in commands()? {
         if let Some(target) = command.strip_prefix("make ") {
@@ -61,6 +65,17 @@ fn every_command_of_the_readme_does_what_it_says() -> anyhow::Result<()> {
                 ensure!(said.contains(expected), "no {expected} in {said}");
             }
             checked.push("sluicectl");
+        } else if command.starts_with("sluice-loadtest ") {
+            let made = Command::new(binary("sluice-loadtest")?)
+                .args(["files", "--root"])
+                .arg(cluster.root())
+                .status()?;
+            ensure!(made.success(), "{made}");
+            let command = command.replace("http://127.0.0.1:8080", base);
+            shell(&format!("{}{command}", as_operator(&cluster)?), folder.path())?;
+            let page = fs::read_to_string(folder.path().join("report/report.html"))?;
+            ensure!(page.contains("Load test of"), "{page}");
+            checked.push("sluice-loadtest");
         } else {
             let output = shell(&command.replace("http://127.0.0.1:8080", base), folder.path())?;
             if shown.starts_with('{') {
@@ -82,9 +97,35 @@ fn every_command_of_the_readme_does_what_it_says() -> anyhow::Result<()> {
     }
     cluster.content("big.bin").check_whole(&fs::read(folder.path().join("big.bin"))?)?;
     cluster.content("big.bin").check(0, &fs::read(folder.path().join("first-100-bytes"))?)?;
-    for kind in ["make", "cargo", "sluicectl", "api", "download", "shown"] {
+    for kind in ["make", "cargo", "sluicectl", "sluice-loadtest", "api", "download", "shown"] {
         ensure!(checked.contains(&kind), "no {kind} command in the README: {checked:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn make_loadtest_leaves_a_report_of_the_demo_s_cluster() -> anyhow::Result<()> {
+    // As `make demo` has them: three edges, and these files with whatever content.
+    let cluster =
+        Cluster::start().edges(3).file("big.bin", 10 << 20).file("reports/2026.pdf", 1 << 20).ready()?;
+    fs::write(cluster.root().join("hello.txt"), "Hello from Sluice.\n")?;
+    let base = cluster.download_url("");
+    let base = base.split("/download/").next().context("a URL of the coordinator")?;
+    let folder = tempfile::tempdir()?;
+    let lines = dry_run(&format!("loadtest COORDINATOR={base}"))?;
+    let start = lines.find("/release/sluice-loadtest run").context("make loadtest runs the load test")?;
+    let (_, arguments) = lines[start..].split_once(' ').context("a command has arguments")?;
+    let report = folder.path().display();
+    let arguments =
+        arguments.replace("--report target/loadtest", &format!("--quiet --duration 2s --report {report}"));
+    ensure!(arguments.contains("--quiet"), "the report is in target/loadtest: {lines}");
+    shell(&format!("{} {arguments}", binary("sluice-loadtest")?.display()), &repository())?;
+    let page = fs::read_to_string(folder.path().join("report.html"))?;
+    ensure!(page.contains(&format!("Load test of {base}")), "{page}");
+    let told: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(folder.path().join("report.json"))?)?;
+    let tally = &told["tally"];
+    ensure!(tally["ended"].as_u64() > Some(0) && tally["failed"] == 0 && tally["wrong"] == 0, "{tally}");
     Ok(())
 }
 
@@ -127,6 +168,36 @@ fn unknown_keys_of_a_sample_are_refused_by_line() -> anyhow::Result<()> {
         let said = String::from_utf8_lossy(&ended.stderr);
         ensure!(ended.status.code() == Some(1), "{program} takes an unknown key");
         ensure!(said.contains(&format!("{sample}:1:")) && said.contains("`colour`"), "{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_command_of_the_runbook_is_one_that_the_tools_know() -> anyhow::Result<()> {
+    let text = fs::read_to_string(repository().join("deploy/RUNBOOK.md"))?;
+    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    let mut commands = Vec::new();
+    for block in blocks {
+        let ended = Command::new("bash").args(["-nc", block]).output()?;
+        ensure!(ended.status.success(), "{block}: {}", String::from_utf8_lossy(&ended.stderr));
+        commands
+            .extend(block.lines().map(|line| line.split(" # ").next().unwrap_or_default().trim().to_owned()));
+    }
+    // Those in the midst of sentences, which may be broken over two lines.
+    commands.extend(
+        text.split('`').skip(1).step_by(2).map(|code| code.split_whitespace().collect::<Vec<_>>().join(" ")),
+    );
+    let tool = binary("sluicectl")?;
+    let mut checked = 0;
+    for command in commands.iter().filter_map(|command| command.strip_prefix("sluicectl ")) {
+        // What comes before it is parsed: commands and options have to be there.
+        shell(&format!("{} {command} --help", tool.display()), &repository())?;
+        checked += 1;
+    }
+    ensure!(checked >= 15, "only {checked} commands of the tool in the runbook");
+    for script in commands.iter().filter_map(|command| command.strip_prefix("deploy/")) {
+        let script = script.split(' ').next().unwrap_or_default();
+        ensure!(repository().join("deploy").join(script).is_file(), "no deploy/{script}");
     }
     Ok(())
 }

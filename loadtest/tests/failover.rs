@@ -1,7 +1,8 @@
 //! What a dead edge costs: a retry at the coordinator, never a restart from byte 0.
 
 use sluice_loadtest::cluster::Offer;
-use sluice_loadtest::{Cluster, client, download};
+use sluice_loadtest::faulty_store::FaultyStore;
+use sluice_loadtest::{Cluster, Content, client, download, wait_until};
 
 /// More than the sockets of a connection hold, so that a transfer is under way for as long as its reader wants.
 const LARGE: u64 = 64 << 20;
@@ -78,14 +79,85 @@ fn an_edge_that_is_terminated_finishes_its_downloads() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Files that this edge is the first candidate of.
+fn files_of(cluster: &Cluster, edge: usize, count: usize) -> anyhow::Result<Vec<String>> {
+    let mut files = Vec::new();
+    for number in 0.. {
+        let name = format!("{number}.bin");
+        if first_edge(cluster, &cluster.request_download(&name)?) == edge {
+            files.push(name);
+        }
+        if files.len() == count {
+            break;
+        }
+    }
+    Ok(files)
+}
+
 #[test]
-fn without_a_live_edge_the_answer_says_when_to_come_back() -> anyhow::Result<()> {
+fn what_hangs_on_one_edge_comes_from_another() -> anyhow::Result<()> {
+    const SIZE: u64 = 100_000;
+    let (source, mount) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    sluice_loadtest::settings::mark_store(source.path())?;
+    let store = FaultyStore::mount(source.path(), mount.path())?;
+    let root = |path: &std::path::Path| format!("root = {path:?}\nlimits.storage_timeout = \"1500ms\"");
+    let cluster = Cluster::start()
+        .edges(2)
+        .every_edge(|edge| edge.toml(&root(source.path())).toml("limits.storage_concurrency = 16"))
+        .edge(0, |edge| edge.toml(&root(mount.path())))
+        .ready()?;
+    // The store goes first when all is dropped, so that the edge can end.
+    let (store, cluster) = &(store, cluster);
+    let files = files_of(cluster, 0, 40)?;
+    for name in &files {
+        Content::new(name, SIZE).write(&source.path().join(name))?;
+    }
+    let fetch = |name: &str| -> anyhow::Result<()> {
+        let answer = client::get(&cluster.download_url(name))?;
+        Content::new(name, SIZE).check_whole(&answer.body)?;
+        Ok(())
+    };
+    let sent_on = || cluster.edges()[0].metric("sluice_edge_sent_on_total");
+    fetch(&files[0])?;
+    assert_eq!(sent_on()?, 0.0);
+    store.hold_reads("");
+    // The client waits as long as one edge may, and has its file nevertheless.
+    fetch(&files[1])?;
+    assert_eq!(sent_on()?, 1.0);
+    // Half of the places stuck: nobody waits any more for what is not cached.
+    std::thread::scope(|scope| {
+        for name in &files[2..18] {
+            scope.spawn(|| fetch(name).expect("it comes from the other edge"));
+        }
+    });
+    wait_until("the edge is degraded", || Ok(cluster.edges()[0].metric("sluice_edge_degraded")? == 1.0))?;
+    assert!(sent_on()? > 1.0);
+    let direct = |name: &str| -> anyhow::Result<_> {
+        let offer = cluster.request_download(name)?;
+        client::get_here(&format!("{}/download?token={}", cluster.edges()[0].url(), offer.token()?))
+    };
+    let answer = direct(&files[20])?;
+    assert_eq!(answer.status(), 302, "{}", answer.text());
+    assert!(answer.field("location")?.ends_with("&not=edge-1"));
+    // What it has cached it still serves itself.
+    assert_eq!(direct(&files[0])?.status(), 200);
+    store.release();
+    wait_until("the edge is well", || Ok(cluster.edges()[0].metric("sluice_edge_degraded")? == 0.0))?;
+    assert_eq!(direct(&files[21])?.status(), 200);
+    Ok(())
+}
+
+#[test]
+fn with_no_edge_up_clients_are_sent_where_they_would_be_otherwise() -> anyhow::Result<()> {
     let mut cluster = Cluster::start().edges(1).file("a.bin", 1000).ready()?;
     cluster.kill(0)?;
-    cluster.wait_until_up(&[])?;
+    wait_until("the coordinator knows it", || Ok(!cluster.edge_statuses()?[0].up))?;
+    let readiness = cluster.coordinator().readiness()?;
+    assert_eq!((readiness.status(), readiness.json()?["reasons"][0].as_str()), (503, Some("no live edge")));
+    // The news may be wrong, and the edge back before the client is there.
     let answer = client::get_here(&cluster.download_url("a.bin"))?;
-    assert_eq!(answer.status(), 503);
-    assert!(answer.field("retry-after")?.parse::<u32>()? > 0);
-    assert_eq!(answer.field("content-type")?, "application/problem+json");
+    assert_eq!(answer.status(), 302);
+    cluster.restart(0)?;
+    cluster.content("a.bin").check_whole(&client::get_here(answer.field("location")?)?.body)?;
     Ok(())
 }

@@ -321,7 +321,8 @@ fn run(seed: u64) {
         [&world.whole, &world.short, &world.refused].map(|count| count.load(Ordering::Relaxed));
     let said =
         format!("LOADTEST_SEED={seed}: {whole} bodies came whole, {short} short, {refused} were refused");
-    assert!(whole > 200 && short > 0, "{said}: too few to say anything");
+    // A fault meets a body before its head or after it, as chance will have it.
+    assert!(whole > 200 && short + refused > 0, "{said}: too few to say anything");
     let held = world.rig.edge.load_of("cache_bytes").unwrap();
     assert!(held <= 32 * MIB, "{said}; {held} bytes are cached");
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -16,8 +17,14 @@ use crate::problem::{self, Problem};
 
 /// What the probes and `/metrics` ask of the program.
 pub trait Probed: Send + Sync + 'static {
+    /// A random name of this process: what answers at the same address after an upgrade has another.
+    fn instance(&self) -> &str;
     /// Why the program should get no requests now; empty where it should.
     fn unready(&self) -> Vec<&'static str>;
+    /// What is worth knowing and keeps no request away.
+    fn notes(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
     /// Brings metrics up to date that are counted elsewhere; called before each scrape.
     fn gather(&self);
     /// Metrics in Prometheus' text format that the program renders itself.
@@ -61,7 +68,13 @@ async fn method_not_allowed() -> Response {
 async fn readyz(State(admin): State<Admin>) -> Response {
     let reasons = admin.probed.unready();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "ready": reasons.is_empty(), "reasons": reasons }))).into_response()
+    let notes = admin.probed.notes();
+    let (is_ready, instance) = (reasons.is_empty(), admin.probed.instance());
+    let told = json!({ "ready": is_ready, "reasons": reasons, "notes": notes, "instance": instance });
+    // Not left to the server, which keeps its own for as long as the clock is behind it: coordinators judge clocks by
+    // it, also one that was just set back.
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    (status, [(header::DATE, date)], Json(told)).into_response()
 }
 
 async fn scrape(State(admin): State<Admin>) -> Response {

@@ -1,13 +1,32 @@
 //! Where a downloader comes from: one address, normalised, and the networks that a token may bind it to.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv6Net};
+use serde::de::{self, Deserialize, Deserializer};
 
 /// The network a token is bound to by its `ip` claim: an address or a CIDR block. An IPv6 address without a prefix
 /// length means its /64, the smallest block that identifies a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientNet(IpNet);
+
+impl fmt::Display for ClientNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClientNet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            de::Error::custom(format_args!(
+                "'{text}' is neither an address nor a CIDR block; write one as in \"10.0.0.5\", \"10.0.0.0/8\""
+            ))
+        })
+    }
+}
 
 impl ClientNet {
     /// `None` where the text is neither an address nor a CIDR block.
@@ -23,6 +42,11 @@ impl ClientNet {
 
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&normalise(address))
+    }
+
+    /// The lowest and the highest address in it.
+    pub fn bounds(&self) -> (IpAddr, IpAddr) {
+        (self.0.network(), self.0.broadcast())
     }
 }
 

@@ -46,13 +46,13 @@ impl ClientSource {
     /// The client of a request: `connection` is the connection's, by its other end or its PROXY header;
     /// `forwarded_for` gives the values of the request's `X-Forwarded-For` fields in their order, and is not asked
     /// unless they count.
-    pub fn client_of<'v>(
+    pub fn client_of<'v, I: DoubleEndedIterator<Item = &'v [u8]>>(
         &self,
         connection: IpAddr,
-        forwarded_for: impl DoubleEndedIterator<Item = &'v [u8]>,
+        forwarded_for: impl FnOnce() -> I,
     ) -> IpAddr {
         match self {
-            Self::Forwarded(proxies) => proxies.client_of(connection, forwarded_for),
+            Self::Forwarded(proxies) => proxies.client_of(connection, forwarded_for()),
             Self::Connection | Self::ProxyProtocol(_) => connection,
         }
     }
@@ -210,7 +210,7 @@ mod tests {
             (ClientSource::Forwarded(proxies()), "203.0.113.9"),
         ];
         for (source, expected) in table {
-            assert_eq!(source.client_of(proxy, field.into_iter()).to_string(), expected);
+            assert_eq!(source.client_of(proxy, || field.into_iter()).to_string(), expected);
         }
     }
 

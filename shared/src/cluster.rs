@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
@@ -9,7 +10,10 @@ use tokio::sync::watch;
 
 use crate::units::BaseUrl;
 
+pub mod announcement;
+pub mod etcd;
 pub mod static_list;
+pub mod url_pattern;
 
 /// An edge's name: 1 to 63 of `A-Z a-z 0-9 . _ -`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,7 +70,9 @@ impl<'de> Deserialize<'de> for Weight {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let weight = i64::deserialize(deserializer)?;
         let weight = u16::try_from(weight).ok().and_then(Self::new);
-        weight.ok_or_else(|| de::Error::custom("a weight is a whole number from 1 to 10000"))
+        weight.ok_or_else(|| de::Error::custom(
+                "a weight is a whole number from 1 to 10000; an edge that is to get nobody is drained, not given a weight",
+            ))
     }
 }
 
@@ -96,4 +102,45 @@ pub type EdgeList = Arc<[EdgeRecord]>;
 pub trait Registry: Send + Sync {
     /// The list now, and every later one.
     fn watch(&self) -> watch::Receiver<EdgeList>;
+
+    /// Records that are not taken, for operators to see.
+    fn skipped(&self) -> Arc<[SkippedRecord]> {
+        Arc::default()
+    }
+
+    /// How much the list can be relied on; `None` for one that never changes.
+    fn freshness(&self) -> Option<Freshness> {
+        None
+    }
+}
+
+/// A record that is not taken, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SkippedRecord {
+    pub key: String,
+    pub fault: String,
+}
+
+/// Of what is shown of a fault: it may quote what a stranger wrote.
+const FAULT_CHARS_MAX: usize = 300;
+
+/// A fault as it can be printed anywhere.
+pub(crate) fn shown(fault: &dyn fmt::Display) -> String {
+    let mut shown = String::new();
+    for character in fault.to_string().chars().take(FAULT_CHARS_MAX) {
+        match character {
+            ' '..='~' => shown.push(character),
+            other => shown.extend(other.escape_default()),
+        }
+    }
+    shown
+}
+
+/// How much a list can be relied on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// Since when it was confirmed last; `None` before the first time.
+    pub staleness: Option<Duration>,
+    /// Whether whoever keeps it answers.
+    pub is_reached: bool,
 }

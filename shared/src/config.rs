@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use figment::Figment;
-use figment::providers::{Env, Serialized};
+use figment::providers::Serialized;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Prefix of the environment variables; `SLUICE_CONFIG` names the file and is no key.
-const ENV_PREFIX: &str = "SLUICE_";
+use crate::private_file;
+use crate::secret::SecretText;
+
+mod variables;
+
+use variables::Variables;
 
 /// Why a configuration is not taken. Each says where and what.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +41,19 @@ impl ConfigError {
     pub fn missing(path: &Path, key: &'static str) -> Self {
         Self::key(path, key, "is missing")
     }
+
+    /// A fault of what stands at an offset of the file's text; the line's key is named.
+    pub fn at(path: &Path, text: &str, offset: usize, fault: impl ToString) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
+        let mut message = fault.to_string();
+        let source = text.lines().nth(line - 1).unwrap_or_default();
+        if let Some((key, _)) = source.split_once('=') {
+            let _ = write!(message, " (key `{}`)", key.trim());
+        }
+        Self::File { path: path.to_owned(), line, column, message }
+    }
 }
 
 /// Loads a configuration: file, environment, then `flags` (whose `None`s must be skipped when serialized).
@@ -55,30 +72,56 @@ pub fn resolve(config: &Path, path: &Path) -> PathBuf {
     config.parent().unwrap_or(Path::new("")).join(path)
 }
 
+/// A secret of a configuration: as text, or in a file of its own that nobody else can read.
+///
+/// # Errors
+/// It is given both ways, or the file cannot be used.
+pub fn secret(
+    path: &Path,
+    key: &'static str,
+    text: Option<SecretText>,
+    file: Option<&Path>,
+) -> Result<Option<SecretText>, ConfigError> {
+    match (text, file) {
+        (None, None) => Ok(None),
+        (Some(text), None) => Ok(Some(text)),
+        (None, Some(file)) => secret_file(path, key, &resolve(path, file)).map(Some),
+        (Some(_), Some(_)) => Err(ConfigError::key(path, key, "is given as text and as a file; keep one")),
+    }
+}
+
+/// A secret in a file of its own; the end of its last line is none of it.
+///
+/// # Errors
+/// The file is missing, exposed, or no text.
+pub fn secret_file(path: &Path, key: &'static str, file: &Path) -> Result<SecretText, ConfigError> {
+    let text = private_file::read(file)
+        .map_err(|fault| ConfigError::key(path, key, format!("is in {}, which {fault}", file.display())))?;
+    Ok(SecretText::new(text.trim_end_matches(['\r', '\n'])))
+}
+
+/// Reads the text of a file for which there are no other layers.
+///
+/// # Errors
+/// A key is unknown or has a wrong value, with its line.
+pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| file_error(path, text, &error))
+}
+
 fn load_text<T: DeserializeOwned>(path: &Path, text: &str, flags: impl Serialize) -> Result<T, ConfigError> {
     // The file alone first: this is the reading that knows lines.
-    if let Err(error) = toml::from_str::<T>(text) {
-        return Err(file_error(path, text, &error));
-    }
+    parse::<T>(path, text)?;
     let table: toml::Table = text.parse().map_err(|error| file_error(path, text, &error))?;
-    Figment::from(Serialized::defaults(table))
-        .merge(Env::prefixed(ENV_PREFIX).ignore(&["config"]).split("__"))
-        .merge(Serialized::defaults(flags))
-        .extract()
-        .map_err(|error| ConfigError::Layer(Box::new(error)))
+    let layers = Figment::from(Serialized::defaults(table));
+    let flags = Serialized::defaults(&flags);
+    Variables::of_environment()
+        .extract(|variables| layers.clone().merge(variables).merge(&flags).extract().map_err(Box::new))
+        .map_err(ConfigError::Layer)
 }
 
 fn file_error(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let offset = error.span().map_or(0, |span| span.start.min(text.len()));
-    let before = &text[..offset];
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or(before).chars().count() + 1;
-    let mut message = error.message().trim().replace('\n', ", ");
-    let source = text.lines().nth(line - 1).unwrap_or_default();
-    if let Some((key, _)) = source.split_once('=') {
-        let _ = write!(message, " (key `{}`)", key.trim());
-    }
-    ConfigError::File { path: path.to_owned(), line, column, message }
+    let offset = error.span().map_or(0, |span| span.start);
+    ConfigError::at(path, text, offset, error.message().trim().replace('\n', ", "))
 }
 
 #[cfg(test)]

@@ -49,12 +49,18 @@ impl<'a> FileId<'a> {
         if text.starts_with('/') {
             return Err(FileIdError::Absolute);
         }
-        // Most ids are ASCII, and are judged byte by byte on every request of an edge.
-        let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'\\';
-        if !text.bytes().all(plain) && !text.chars().all(is_allowed) {
+        // Ids are judged on every request of an edge. Most are ASCII, and have no segment that begins with a dot; that is
+        // seen without a branch a byte.
+        let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) & (byte != b'\\');
+        if !text.bytes().fold(true, |plain, byte| plain & is_plain(byte)) && !text.chars().all(is_allowed) {
             return Err(FileIdError::Character);
         }
-        if text.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        let bytes = text.as_bytes();
+        let follows = |pair: &[u8]| (pair[0] == b'/') & ((pair[1] == b'/') | (pair[1] == b'.'));
+        let is_suspect = bytes
+            .windows(2)
+            .fold(text.starts_with('.') | text.ends_with('/'), |found, pair| found | follows(pair));
+        if is_suspect && text.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
             return Err(FileIdError::Segment);
         }
         Ok(Self(text))
@@ -161,6 +167,8 @@ impl Serialize for FileId<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -226,5 +234,14 @@ mod tests {
             assert!(!id.is_under(prefix), "{prefix:?}");
         }
         assert_eq!(id.name(), "q1.pdf");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_seen_at_a_glance_is_what_the_rules_say(text in "[/.a\\\\é\u{202e}\u{7f}]{1,6}") {
+            let by_the_rules = text.split('/').all(|segment| !matches!(segment, "" | "." | ".."))
+                && text.chars().all(is_allowed);
+            prop_assert_eq!(FileId::parse(&*text).is_ok(), by_the_rules, "{:?}", text);
+        }
     }
 }

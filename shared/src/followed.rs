@@ -1,9 +1,12 @@
-//! Files that are followed: looked at each second, and read anew when they were written or replaced.
+//! Files that are followed: looked at each second, and read anew when they were written or replaced, or when an
+//! operator asks for it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
 
 /// How often files are looked at.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -27,13 +30,71 @@ fn file_stamp(path: &Path) -> Option<FileStamp> {
     Some((meta.dev(), meta.ino(), modified, meta.len(), meta.mode()))
 }
 
-/// Follows files for ever: calls `reread` after every change since `seen`.
-pub async fn follow(paths: &[&Path], mut seen: Stamp, mut reread: impl FnMut()) {
+/// Asks all followers that hold its [`Asked`] to reread at once, changed or not.
+#[derive(Debug)]
+pub struct Asking(watch::Sender<()>);
+
+/// A follower's end of [`Asking`].
+#[derive(Debug, Clone)]
+pub struct Asked(watch::Receiver<()>);
+
+impl Asking {
+    pub fn new() -> (Self, Asked) {
+        let (sender, receiver) = watch::channel(());
+        (Self(sender), Asked(receiver))
+    }
+
+    pub fn ask(&self) {
+        self.0.send_replace(());
+    }
+}
+
+impl Asked {
+    /// For who follows changes alone.
+    pub fn never() -> Self {
+        Asking::new().1
+    }
+
+    async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Nobody is left who could ask.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What looks at files again and again.
+#[derive(Debug)]
+pub struct Follower<'p> {
+    paths: &'p [&'p Path],
+    seen: Stamp,
+    asked: Asked,
+}
+
+impl<'p> Follower<'p> {
+    /// `seen`: as the files were when they were read last.
+    pub fn new(paths: &'p [&'p Path], seen: Stamp, asked: Asked) -> Self {
+        Self { paths, seen, asked }
+    }
+
+    /// Waits for the next look; whether to reread then: there was a change since the last one, or somebody asked.
+    pub async fn look(&mut self) -> bool {
+        let is_asked = tokio::select! {
+            () = self.asked.next() => true,
+            () = tokio::time::sleep(LOOK_EVERY) => false,
+        };
+        let stamp = Stamp::of(self.paths.iter().copied());
+        let is_changed = stamp != self.seen;
+        self.seen = stamp;
+        is_asked || is_changed
+    }
+}
+
+/// Follows files for ever: calls `reread` after every change since `seen`, and when `asked`.
+pub async fn follow(paths: &[&Path], seen: Stamp, asked: Asked, mut reread: impl FnMut()) {
+    let mut follower = Follower::new(paths, seen, asked);
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let stamp = Stamp::of(paths.iter().copied());
-        if stamp != seen {
-            seen = stamp;
+        if follower.look().await {
             reread();
         }
     }
@@ -42,6 +103,7 @@ pub async fn follow(paths: &[&Path], mut seen: Stamp, mut reread: impl FnMut()) 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
 
@@ -74,8 +136,26 @@ mod tests {
         fs::write(&path, "1").unwrap();
         let rereads = Cell::new(0);
         let paths = [&*path];
-        let following = follow(&paths, seen, || rereads.set(rereads.get() + 1));
+        let following = follow(&paths, seen, Asked::never(), || rereads.set(rereads.get() + 1));
         assert!(tokio::time::timeout(LOOK_EVERY * 5 / 2, following).await.is_err());
         assert_eq!(rereads.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn who_asks_is_heard_at_once_and_a_change_is_not_read_twice_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let paths = [&*path];
+        let (asking, asked) = Asking::new();
+        let mut follower = Follower::new(&paths, Stamp::of(paths), asked);
+        fs::write(&path, "1").unwrap();
+        asking.ask();
+        let looked = std::pin::pin!(follower.look()).poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(looked, Poll::Ready(true), "asked, and changed");
+        assert!(!follower.look().await, "the change was seen");
+        asking.ask();
+        assert!(follower.look().await, "asked, without a change");
+        drop(asking);
+        assert!(!follower.look().await, "who can ask no more asks for nothing");
     }
 }

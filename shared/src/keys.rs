@@ -1,24 +1,33 @@
 //! Token keys: what they are, which of them mints, which only open.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use aes_gcm::{Aes256Gcm, KeyInit};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+mod etcd;
 mod file;
 mod jwks;
+mod keeper;
+mod record;
+pub mod rotation;
 
+pub use etcd::{EtcdKeys, KeyPlace};
 pub use file::{KeyFile, KeyFileError};
 pub use jwks::JwksError;
+pub use keeper::{KeyKeeper, KeyKeeperError};
+pub use record::{KeyRecord, KeySet};
 
 /// Length of an A256GCM key.
 pub const KEY_BYTES: usize = 32;
 
 /// A key's name, the `kid` of RFC 7517 §4.5: 1 to 64 printable ASCII characters without `"` and `\`, so that it
 /// stands in a header and a log as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(String);
 
 impl KeyId {
@@ -26,6 +35,12 @@ impl KeyId {
         let text = text.into();
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
         ((1..=64).contains(&text.len()) && text.bytes().all(plain)).then_some(Self(text))
+    }
+
+    /// A name that no other key has: its day, and a random part.
+    pub fn random(now: SystemTime) -> Self {
+        let day = humantime::format_rfc3339_seconds(now).to_string();
+        Self(format!("{}-{}", &day[..10], &crate::token::random_id()[..6]))
     }
 
     pub fn as_str(&self) -> &str {
@@ -58,6 +73,11 @@ impl Secret {
     pub(crate) fn bytes(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
+
+    /// The first 16 hex digits of the SHA-256 of the key: to be compared and shown.
+    pub fn fingerprint(&self) -> String {
+        Sha256::digest(self.0)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -85,6 +105,7 @@ pub(crate) enum Kind {
 }
 
 /// One key, its cipher set up once (the AES key schedule costs 220 ns).
+#[derive(Clone)]
 pub struct TokenKey {
     id: KeyId,
     state: KeyState,
@@ -114,6 +135,11 @@ impl TokenKey {
 
     pub fn state(&self) -> KeyState {
         self.state
+    }
+
+    /// To be compared and shown.
+    pub fn fingerprint(&self) -> String {
+        self.secret.fingerprint()
     }
 
     pub(crate) fn secret(&self) -> &Secret {
@@ -148,8 +174,8 @@ pub enum KeyRingError {
     Current(usize),
 }
 
-/// The keys of one moment: distinct ids, exactly one of them current.
-#[derive(Debug)]
+/// The keys of one moment: distinct ids; one of them is current, unless nobody may mint.
+#[derive(Debug, Default)]
 pub struct KeyRing {
     /// In the order they are tried: the current key, then those to come, then the previous ones as listed.
     keys: Vec<TokenKey>,
@@ -158,7 +184,7 @@ pub struct KeyRing {
 impl KeyRing {
     /// # Errors
     /// Two keys with one id; none or several current.
-    pub fn new(mut keys: Vec<TokenKey>) -> Result<Self, KeyRingError> {
+    pub fn new(keys: Vec<TokenKey>) -> Result<Self, KeyRingError> {
         for (at, key) in keys.iter().enumerate() {
             if keys[..at].iter().any(|other| other.id == key.id) {
                 return Err(KeyRingError::SharedId(key.id.clone()));
@@ -168,17 +194,47 @@ impl KeyRing {
         if current != 1 {
             return Err(KeyRingError::Current(current));
         }
+        Ok(Self::of(keys))
+    }
+
+    /// Of keys with distinct ids, one of them current at most.
+    fn of(mut keys: Vec<TokenKey>) -> Self {
         keys.sort_by_key(|key| match key.state {
             KeyState::Current => 0,
             KeyState::Next => 1,
             KeyState::Previous => 2,
         });
-        Ok(Self { keys })
+        Self { keys }
     }
 
-    /// The key to mint with.
+    /// The keys that are not revoked. Where the current one is, the first that everybody knows already takes its place;
+    /// one that was current before never does.
+    #[must_use]
+    pub fn without(&self, is_revoked: impl Fn(&str) -> bool) -> Self {
+        let mut keys: Vec<_> = self.keys.iter().filter(|key| !is_revoked(key.id.as_str())).cloned().collect();
+        if !keys.iter().any(|key| key.state == KeyState::Current)
+            && let Some(next) = keys.iter_mut().find(|key| key.state == KeyState::Next)
+        {
+            next.state = KeyState::Current;
+        }
+        Self { keys }
+    }
+
+    /// The key to mint with; none where there is no key that may.
+    pub fn minting(&self) -> Option<&TokenKey> {
+        self.keys.first().filter(|key| key.state == KeyState::Current)
+    }
+
+    /// The key to mint with, of a ring that was made by [`KeyRing::new`].
+    ///
+    /// # Panics
+    /// There is none: revoked, or not known yet.
     pub fn current(&self) -> &TokenKey {
-        &self.keys[0]
+        self.minting().expect("a key set has a current key")
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
     }
 
     /// Every key that opens, most likely first.

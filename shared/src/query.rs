@@ -61,6 +61,10 @@ fn decode_form(text: &str) -> Result<Cow<'_, str>, QueryError> {
 /// Decodes percent escapes (RFC 3986 §2.1): `None` where an escape is broken or the result is not UTF-8.
 pub(crate) fn decode_percent(text: &str) -> Option<Cow<'_, str>> {
     let bytes = text.as_bytes();
+    // As nearly all are.
+    if !bytes.contains(&b'%') {
+        return Some(Cow::Borrowed(text));
+    }
     let escapes_whole =
         bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%').all(|(at, _)| {
             bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))

@@ -1,5 +1,5 @@
-//! The accept loop for everything that speaks HTTP through hyper: where clients are, head deadline, connection cap,
-//! graceful end.
+//! The accept loop for everything that speaks HTTP through hyper: where clients are, TLS, head deadline, connection
+//! cap, graceful end.
 //!
 //! `axum::serve` installs no timer, and without one hyper's head deadline does nothing.
 
@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::Response;
-use http::{HeaderName, HeaderValue, Request};
+use futures_util::FutureExt;
+use http::{HeaderName, HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
@@ -24,6 +26,10 @@ use tower::ServiceExt;
 use crate::client_net::normalise;
 use crate::client_source::ClientSource;
 use crate::proxy_protocol::{self, Header, ProxiedClient, ProxyHeaderError};
+
+mod handshakes;
+
+pub use handshakes::Handshakes;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -33,10 +39,13 @@ pub struct ServeLimits {
     /// Connections at a time; further ones wait in the listen queue.
     pub connections_max: usize,
     /// For a request head to arrive whole, and for a kept connection to send its next; and before the first, for a PROXY
-    /// header.
+    /// header, and for a TLS handshake.
     pub head_timeout: Duration,
     pub head_bytes_max: usize,
-    /// For requests under way to finish once the end has begun.
+    /// Between the last connection that is accepted and the end of those that idle: the first request of one that has just
+    /// been accepted is on its way, or its TLS handshake under way, and it would be closed unread.
+    pub linger: Duration,
+    /// For requests under way to finish after that.
     pub shutdown_timeout: Duration,
 }
 
@@ -46,15 +55,11 @@ impl Default for ServeLimits {
             connections_max: 10_000,
             head_timeout: Duration::from_secs(30),
             head_bytes_max: 64 * 1024,
+            linger: Duration::from_millis(200),
             shutdown_timeout: Duration::from_secs(10),
         }
     }
 }
-
-/// Where a request comes from, as a request extension: the peer, or the client that a trusted proxy names. An IPv4
-/// address is never in its IPv6 form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientAddress(pub IpAddr);
 
 /// Binds a listener, saying what to do where that fails.
 ///
@@ -88,26 +93,44 @@ impl BindError {
 
 /// What answers requests.
 pub trait Answers: Send + Sync + 'static {
-    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response> + Send;
-}
+    /// `client` is the peer, or the client that a trusted proxy names. An IPv4 address is never in its IPv6 form.
+    ///
+    /// The future holds what it works with and is moved with each request: one that is large is better boxed.
+    fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        client: IpAddr,
+    ) -> impl Future<Output = Response> + Send + use<Self>;
 
-impl Answers for Router {
-    async fn answer(&self, request: Request<Incoming>) -> Response {
-        let Ok(response) = self.clone().oneshot(request).await;
-        response
+    /// Whether each answer from now on closes its connection.
+    fn are_parting(&self) -> bool {
+        false
     }
 }
 
-/// Serves with `answers` until `shutdown`, then lets requests under way finish. Requests have the extension
-/// [`ClientAddress`].
+impl Answers for Router {
+    fn answer(
+        self: &Arc<Self>,
+        request: Request<Incoming>,
+        _: IpAddr,
+    ) -> impl Future<Output = Response> + Send + use<> {
+        Self::clone(self).oneshot(request).map(|response| {
+            let Ok(response) = response;
+            response
+        })
+    }
+}
+
+/// Serves with `answers` until `shutdown`, then lets requests under way finish. With `tls` all connections are TLS, behind their PROXY header where they have one.
 pub async fn serve(
     listener: TcpListener,
     answers: impl Answers,
     limits: ServeLimits,
     clients: ClientSource,
+    tls: Option<Handshakes>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let service = Arc::new(Service::new(answers, limits, clients));
+    let service = Arc::new(Service::new(answers, limits, clients, tls));
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
     let (ending, ended) = watch::channel(());
@@ -131,64 +154,88 @@ pub async fn serve(
             }
         };
         let _ = stream.set_nodelay(true);
-        let (service, watcher, mut ended) = (Arc::clone(&service), graceful.watcher(), ended.clone());
+        let (service, watcher, ended) = (Arc::clone(&service), graceful.watcher(), ended.clone());
         tokio::spawn(async move {
-            let introduced = tokio::select! {
-                biased;
-                introduced = service.introduction(&stream, peer) => introduced,
-                _ = ended.changed() => return,
-            };
-            match introduced {
-                Ok(client) => service.serve(stream, client, watcher).await,
-                Err(reason) => reason.log(peer),
-            }
+            service.run(stream, peer, watcher, ended).await;
             drop(place);
         });
     }
-    drop((listener, ending));
+    drop(listener);
+    // All places are free once all connections have ended.
+    let all = u32::try_from(limits.connections_max).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(limits.linger, places.acquire_many(all)).await;
+    drop(ending);
     let _ = tokio::time::timeout(limits.shutdown_timeout, graceful.shutdown()).await;
 }
 
 /// What a listener's connections are served with.
 struct Service<A> {
     builder: http1::Builder,
-    answers: A,
+    answers: Arc<A>,
     clients: ClientSource,
+    tls: Option<Handshakes>,
     head_timeout: Duration,
 }
 
 impl<A: Answers> Service<A> {
-    fn new(answers: A, limits: ServeLimits, clients: ClientSource) -> Self {
+    fn new(answers: A, limits: ServeLimits, clients: ClientSource, tls: Option<Handshakes>) -> Self {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_timeout)
+            // A client may be done writing. And hyper does not look for its end with each request under way: that took a
+            // new buffer of 8 KiB each time, for the last one holds the request.
+            .half_close(true)
             .max_buf_size(limits.head_bytes_max);
-        Self { builder, answers, clients, head_timeout: limits.head_timeout }
+        Self { builder, answers: Arc::new(answers), clients, tls, head_timeout: limits.head_timeout }
     }
 
-    /// Who a connection is from: its peer, or whom the peer's PROXY header names.
-    async fn introduction(&self, stream: &TcpStream, peer: SocketAddr) -> Result<IpAddr, NotIntroduced> {
-        let peer = normalise(peer.ip());
-        let ClientSource::ProxyProtocol(proxies) = &self.clients else { return Ok(peer) };
-        if !proxies.contains(peer) {
-            return Err(NotIntroduced::Untrusted);
-        }
-        let reading = tokio::time::timeout(self.head_timeout, read_proxy_header(stream));
-        match reading.await.unwrap_or(Err(NotIntroduced::Late))? {
-            ProxiedClient::Address(client) => Ok(client),
-            ProxiedClient::Peer => Ok(peer),
+    /// A connection from its first byte to its last. What comes before the first request is broken off once the listener
+    /// has `ended`.
+    async fn run(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        watcher: Watcher,
+        mut ended: watch::Receiver<()>,
+    ) {
+        let introduced = tokio::select! {
+            biased;
+            introduced = introduced(&stream, peer, &self.clients, self.head_timeout) => introduced,
+            _ = ended.changed() => return,
+        };
+        let client = match introduced {
+            Ok(client) => client,
+            Err(reason) => return reason.log(peer),
+        };
+        let Some(tls) = &self.tls else { return self.serve(stream, client, watcher).await };
+        // In memory of its own: where there is no TLS, a connection's future has no room for it.
+        let accepted = tokio::select! {
+            biased;
+            accepted = Box::pin(tls.accept(stream, peer, self.head_timeout, None)) => accepted,
+            _ = ended.changed() => return,
+        };
+        if let Some(stream) = accepted {
+            Box::pin(self.serve(stream, client, watcher)).await;
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, client: IpAddr, watcher: Watcher) {
-        let this = Arc::clone(&self);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            let forwarded_for = request.headers().get_all(X_FORWARDED_FOR).into_iter();
-            let client = this.clients.client_of(client, forwarded_for.map(HeaderValue::as_bytes));
-            request.extensions_mut().insert(ClientAddress(client));
-            let this = Arc::clone(&this);
-            async move { Ok::<_, Infallible>(this.answers.answer(request).await) }
+    async fn serve<S>(self: &Arc<Self>, stream: S, client: IpAddr, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let this = Arc::clone(self);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let fields = || request.headers().get_all(X_FORWARDED_FOR).into_iter();
+            let client = this.clients.client_of(client, || fields().map(HeaderValue::as_bytes));
+            let answers = Arc::clone(&this.answers);
+            // Not in an `async` block: it would have room for the future twice.
+            answers.answer(request, client).map(move |mut response| {
+                if answers.are_parting() {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            })
         });
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);
         // A connection's failure is its peer's affair: a reset, a timeout, a head that is none.
@@ -198,9 +245,31 @@ impl<A: Answers> Service<A> {
     }
 }
 
+/// Who a connection is from: its peer, or whom the peer's PROXY header names. Of what comes behind that not a byte is read.
+///
+/// # Errors
+/// The header is missing, late or no header, or the peer is none that may send one.
+pub async fn introduced(
+    stream: &TcpStream,
+    peer: SocketAddr,
+    clients: &ClientSource,
+    within: Duration,
+) -> Result<IpAddr, NotIntroduced> {
+    let peer = normalise(peer.ip());
+    let ClientSource::ProxyProtocol(proxies) = clients else { return Ok(peer) };
+    if !proxies.contains(peer) {
+        return Err(NotIntroduced::Untrusted);
+    }
+    let reading = tokio::time::timeout(within, read_proxy_header(stream));
+    match reading.await.unwrap_or(Err(NotIntroduced::Late))? {
+        ProxiedClient::Address(client) => Ok(client),
+        ProxiedClient::Peer => Ok(peer),
+    }
+}
+
 /// Why a connection is closed before its first request, where PROXY headers are required.
 #[derive(Debug, thiserror::Error)]
-enum NotIntroduced {
+pub enum NotIntroduced {
     #[error("not from one of `trusted_proxies`")]
     Untrusted,
     #[error(transparent)]
@@ -214,7 +283,8 @@ enum NotIntroduced {
 }
 
 impl NotIntroduced {
-    fn log(&self, peer: SocketAddr) {
+    /// Says so, where it is not just a connection that came to nothing.
+    pub fn log(&self, peer: SocketAddr) {
         match self {
             Self::Untrusted | Self::Header(_) | Self::Late => {
                 tracing::info!(%peer, reason = %self, "connection refused");

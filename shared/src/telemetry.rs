@@ -1,8 +1,12 @@
 //! Logs and metrics, the same for both programs.
 
-use std::time::Duration;
+use std::backtrace::Backtrace;
+use std::io::Write as _;
+use std::panic::{self, PanicHookInfo};
+use std::time::{Duration, SystemTime};
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+pub use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 
@@ -40,7 +44,29 @@ pub fn start_logs(filter: &str) -> Result<WorkerGuard, TelemetryError> {
         .with_writer(writer)
         .try_init()
         .map_err(|_| TelemetryError::Twice)?;
+    panic::set_hook(Box::new(|panicked| {
+        // At once, and not by the thread that writes the other lines: the process may end here.
+        let _ = std::io::stderr().lock().write_all(line_of(panicked).as_bytes());
+    }));
     Ok(guard)
+}
+
+/// A panic as a line of the log, like any other.
+fn line_of(panicked: &PanicHookInfo<'_>) -> String {
+    let payload = panicked.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let line = serde_json::json!({
+        "timestamp": humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
+        "level": "ERROR",
+        "message": "panicked",
+        "fault": text,
+        "place": panicked.location().map(ToString::to_string),
+        "thread": std::thread::current().name(),
+        "backtrace": Backtrace::capture().to_string(),
+        "target": module_path!(),
+    });
+    format!("{line}\n")
 }
 
 /// Installs the process's metrics recorder.
@@ -60,5 +86,31 @@ pub async fn upkeep(handle: PrometheusHandle) {
     loop {
         tokio::time::sleep(UPKEEP_EVERY).await;
         handle.run_upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_one_line_that_says_what_and_where() {
+        let lines = Arc::new(Mutex::new(String::new()));
+        let written = Arc::clone(&lines);
+        panic::set_hook(Box::new(move |panicked| {
+            written.lock().expect("nobody panics with it").push_str(&line_of(panicked));
+        }));
+        let ended = panic::catch_unwind(|| panic!("a \"quoted\"\nfault"));
+        let _ = panic::take_hook();
+        assert!(ended.is_err());
+        let lines = lines.lock().expect("nobody panics with it");
+        assert!(lines.ends_with('\n') && lines.lines().count() == 1, "{lines}");
+        let line: Value = serde_json::from_str(&lines).expect("an object");
+        assert_eq!((&line["level"], &line["fault"]), (&"ERROR".into(), &"a \"quoted\"\nfault".into()));
+        assert!(line["place"].as_str().is_some_and(|place| place.contains("telemetry.rs")), "{line}");
     }
 }

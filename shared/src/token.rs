@@ -3,6 +3,7 @@
 //! [`seal`] and [`open`] are each other's inverse. [`open`] is [`open_authentic`] and [`Claims::judge`]; there is no
 //! other way to claims. All keep their work in place; opening allocates nothing (a claim whose JSON text has escapes is the one exception: it is unescaped into a copy).
 
+mod base64url;
 mod claims;
 mod error;
 mod minted;

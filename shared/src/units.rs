@@ -165,6 +165,11 @@ impl BaseUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Its host, without the port.
+    pub fn host(&self) -> Option<url::Host<String>> {
+        url::Url::parse(&self.0).ok()?.host().map(|host| host.to_owned())
+    }
 }
 
 impl fmt::Display for BaseUrl {

@@ -1,13 +1,12 @@
 //! App keys with a JWT: `AppKey`, and `Authorization` with a token signed by the app's secret.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sluice_shared::app_jwt;
 
 use super::{Judgement, KnownClients, Principal, Proven, Scheme, admit};
 use crate::call::Call;
-use crate::clients::{Client, ClientScheme};
+use crate::clients::ClientScheme;
 use crate::error::ApiError;
 
 pub(crate) const APP_KEY: &str = "AppKey";
@@ -34,22 +33,15 @@ impl Scheme for AppJwt {
             };
             let app_key = required(APP_KEY)?;
             let token = bare(required(AUTHORIZATION)?);
-            let client = self
-                .client(app_key)
+            let client = self.clients.client(app_key, ClientScheme::AppJwt)?;
+            let client = client
                 .ok_or_else(|| self.clients.failed(call, ApiError::NoSuchApp(app_key.to_owned()), now))?;
             app_jwt::verify(token, client.secret.reveal().as_bytes(), now, self.max_exp)
                 .map_err(|error| self.clients.failed(call, ApiError::AppJwt(error), now))?;
             admit(&client, now)?;
-            self.clients.throttle(&client, now).await?;
-            Ok(Proven { principal: Principal::of(client), body: call.body.clone() })
+            let allowance = self.clients.throttle(&client, now).await?;
+            Ok(Proven { principal: Principal::of(client, allowance), body: call.body.clone() })
         })
-    }
-}
-
-impl AppJwt {
-    fn client(&self, app_key: &str) -> Option<Arc<Client>> {
-        let set = self.clients.file.set();
-        set.client(app_key).filter(|client| client.scheme == ClientScheme::AppJwt).cloned()
     }
 }
 

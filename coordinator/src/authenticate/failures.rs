@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
+use crate::error::ApiError;
 use crate::state::Subscriber;
 
 /// Failures that an address is told of within [`PERIOD`].
@@ -25,8 +26,16 @@ struct Period {
 }
 
 impl Failures {
+    /// A failed proof: told as it is, until its address has failed too often. A good one is never refused for that.
+    pub(crate) fn judged(&self, who: Subscriber, error: ApiError, now: SystemTime) -> ApiError {
+        match self.count(who, now) {
+            None => error,
+            Some(retry_after) => ApiError::FailedTooOften { retry_after },
+        }
+    }
+
     /// Counts one; where there were too many, says when the next is told again.
-    pub(crate) fn count(&self, who: Subscriber, now: SystemTime) -> Option<Duration> {
+    fn count(&self, who: Subscriber, now: SystemTime) -> Option<Duration> {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let number = since.as_secs() / PERIOD.as_secs();
         let mut period = self.0.lock().expect("nothing panics while counting");

@@ -3,7 +3,6 @@
 //! Order of judgement: the headers' shape, the key, the signature, the client's standing, the time, the nonce, the
 //! pace. Nothing is remembered or counted of a client before its signature has verified.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -62,37 +61,30 @@ impl Scheme for Signature {
         Box::pin(async move {
             let now = SystemTime::now();
             let credentials = Credentials::of(call)?;
-            let client = self.client(credentials.access_key).ok_or_else(|| {
+            let client = self.clients.client(credentials.access_key, ClientScheme::Signature)?;
+            let client = client.ok_or_else(|| {
                 self.clients.failed(call, ApiError::NoSuchKey(credentials.access_key.to_owned()), now)
             })?;
             let body =
                 verify(call, &credentials, &client).map_err(|error| self.clients.failed(call, error, now))?;
             admit(&client, now)?;
-            self.check_time(credentials.timestamp, now)?;
+            self.check_time(&client, credentials.timestamp, now).await?;
             self.use_nonce(&client, credentials.nonce, now).await?;
-            self.clients.throttle(&client, now).await?;
-            Ok(Proven { principal: Principal::of(client), body })
+            let allowance = self.clients.throttle(&client, now).await?;
+            Ok(Proven { principal: Principal::of(client, allowance), body })
         })
     }
 }
 
 impl Signature {
-    fn client(&self, access_key: &str) -> Option<Arc<Client>> {
-        let set = self.clients.file.set();
-        set.client(access_key).filter(|client| client.scheme == ClientScheme::Signature).cloned()
-    }
-
     /// Whole seconds since 1970, near enough to now, and not from a time of which nonces have been forgotten.
-    fn check_time(&self, timestamp: &str, now: SystemTime) -> Result<(), ApiError> {
+    async fn check_time(&self, client: &Client, timestamp: &str, now: SystemTime) -> Result<(), ApiError> {
         let secs: Option<u64> =
             timestamp.bytes().all(|byte| byte.is_ascii_digit()).then(|| timestamp.parse().ok()).flatten();
         let time = secs.and_then(|secs| UNIX_EPOCH.checked_add(Duration::from_secs(secs)));
         let time = time.ok_or(ApiError::Timestamp)?;
         let distance = now.duration_since(time).or_else(|_| time.duration_since(now)).unwrap_or_default();
-        // The timestamp is whole seconds: one that was made in the process's first second may seem to be older.
-        let is_remembered =
-            self.clients.state.remembers_since().is_none_or(|since| time + Duration::from_secs(1) > since);
-        if distance > self.max_age || !is_remembered {
+        if distance > self.max_age || !self.clients.state.remembers(&client.access_key, time, now).await? {
             return Err(ApiError::Timestamp);
         }
         Ok(())

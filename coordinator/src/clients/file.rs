@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 use serde::Deserialize;
 use sluice_shared::config::resolve;
-use sluice_shared::followed::{Stamp, follow};
+use sluice_shared::followed::{Asked, Stamp, follow};
 use sluice_shared::private_file::{self, PrivateFileError};
 use sluice_shared::secret::SecretText;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table};
 use zeroize::Zeroizing;
 
-use super::{Client, ClientFault, ClientSet, RawClient};
+use super::{Client, ClientFault, ClientSet, EditError, RawClient};
 
 /// The key of the file's one array.
 const CLIENTS: &str = "clients";
@@ -29,21 +29,6 @@ pub enum ClientsFileError {
     Client { path: PathBuf, fault: String },
     #[error("clients file {path} cannot be written: {source}")]
     Write { path: PathBuf, source: io::Error },
-}
-
-/// Why an operator's change is not made.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum EditError {
-    #[error("there is no client '{0}'")]
-    Unknown(String),
-    #[error("there is a client '{0}' already")]
-    Exists(String),
-    #[error("the secret of client '{0}' is in a file of its own (secret_file); write a new one there")]
-    SecretElsewhere(String),
-    #[error(transparent)]
-    Fault(#[from] ClientFault),
-    #[error(transparent)]
-    File(#[from] ClientsFileError),
 }
 
 #[derive(Deserialize)]
@@ -78,8 +63,8 @@ impl ClientsFile {
     }
 
     /// Follows the file for ever: a good change is taken, a bad one is logged once and leaves the set as it is.
-    pub(crate) async fn follow(self: Arc<Self>) {
-        follow(&[&self.path], self.loaded.clone(), || self.reload()).await;
+    pub(crate) async fn follow(self: Arc<Self>, asked: Asked) {
+        follow(&[&self.path], self.loaded.clone(), asked, || self.reload()).await;
     }
 
     /// Reads the file anew and logs what came of it; a bad one leaves the set as it is.
@@ -99,21 +84,37 @@ impl ClientsFile {
     }
 
     /// Adds a client with a new secret, which is given back and shown nowhere else.
-    pub(crate) fn add(&self, mut client: RawClient) -> Result<SecretText, EditError> {
-        let (name, secret) = (client.access_key.clone(), SecretText::random());
+    pub(crate) fn add(&self, client: RawClient) -> Result<SecretText, EditError> {
+        let secret = SecretText::random();
+        self.import(client, secret.clone(), false)?;
+        Ok(secret)
+    }
+
+    /// Takes in a client with the secret that it has; tells whether it takes the place of one.
+    pub(crate) fn import(
+        &self,
+        mut client: RawClient,
+        secret: SecretText,
+        replace: bool,
+    ) -> Result<bool, EditError> {
+        let name = client.access_key.clone();
         client.secret = Some(secret.clone());
         client.secret_file = None;
         let table = toml_edit::ser::to_document(&client).map_err(|error| self.syntax(&error))?;
         // Judged before it is written, so that its faults are told as what they are.
-        client.settle(secret.clone())?;
+        client.settle(secret)?;
+        let mut is_replaced = false;
         self.edit(|clients| {
-            if clients.iter().any(|table| is_named(table, &name)) {
-                return Err(EditError::Exists(name.clone()));
+            let found = clients.iter_mut().find(|table| is_named(table, &name));
+            is_replaced = found.is_some();
+            match found {
+                Some(_) if !replace => return Err(EditError::Exists(name.clone())),
+                Some(known) => *known = table.as_table().clone(),
+                None => clients.push(table.as_table().clone()),
             }
-            clients.push(table.as_table().clone());
             Ok(())
         })?;
-        Ok(secret)
+        Ok(is_replaced)
     }
 
     pub(crate) fn enable(&self, access_key: &str, enabled: bool) -> Result<(), EditError> {
@@ -212,17 +213,50 @@ fn syntax_fault(text: &str, error: &toml::de::Error) -> String {
 }
 
 fn settle(path: &Path, mut raw: RawClient) -> Result<Client, ClientFault> {
+    let secret = take_secret(path, &mut raw)?;
+    raw.settle(secret)
+}
+
+/// The secret that a description has, or names a file for.
+fn take_secret(path: &Path, raw: &mut RawClient) -> Result<SecretText, ClientFault> {
     let name = raw.access_key.clone();
-    let secret = match (raw.secret.take(), raw.secret_file.take()) {
-        (Some(secret), None) => secret,
+    match (raw.secret.take(), raw.secret_file.take()) {
+        (Some(secret), None) => Ok(secret),
         (None, Some(file)) => {
             let text = private_file::read(&resolve(path, &file));
             let text = text.map_err(|error| ClientFault::SecretFile(name, error.to_string()))?;
-            SecretText::new(text.trim_end_matches(['\r', '\n']))
+            Ok(SecretText::new(text.trim_end_matches(['\r', '\n'])))
         }
-        (None, None) | (Some(_), Some(_)) => return Err(ClientFault::Secret(name)),
+        (None, None) | (Some(_), Some(_)) => Err(ClientFault::Secret(name)),
+    }
+}
+
+/// A client of a file, to be given to a coordinator.
+pub struct ClientToImport {
+    pub access_key: String,
+    /// With its secret.
+    pub json: Zeroizing<String>,
+}
+
+/// Reads a file whose clients are to be given to a coordinator; all are judged before one is given.
+///
+/// # Errors
+/// It is missing or exposed, or describes no set of clients.
+pub fn clients_to_import(path: &Path) -> Result<Vec<ClientToImport>, ClientsFileError> {
+    let text = private_file::read(path)
+        .map_err(|source| ClientsFileError::Private { path: path.to_owned(), source })?;
+    parse(path, &text)?;
+    let raw: RawFile = toml::from_str(&text).map_err(|error| ClientsFileError::Syntax {
+        path: path.to_owned(),
+        message: syntax_fault(&text, &error),
+    })?;
+    let to_import = |mut client: RawClient| {
+        client.secret = Some(take_secret(path, &mut client)?);
+        let json = serde_json::to_string(&client).expect("a client is written as JSON");
+        Ok(ClientToImport { access_key: client.access_key, json: Zeroizing::new(json) })
     };
-    raw.settle(secret)
+    let clients = raw.clients.into_iter().map(to_import).collect::<Result<_, ClientFault>>();
+    clients.map_err(|fault| ClientsFileError::Client { path: path.to_owned(), fault: fault.to_string() })
 }
 
 #[cfg(test)]

@@ -5,22 +5,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use sluice_shared::config::{ConfigError, resolve};
+use sluice_shared::config::{self, ConfigError, resolve};
+use sluice_shared::etcd::EtcdSettings;
 use sluice_shared::file_id::{FileId, Prefix};
-use sluice_shared::private_file;
 use sluice_shared::secret::SecretText;
 use sluice_shared::token::sealed::SealedCalls;
 use sluice_shared::token::timed::TimedSigner;
 use sluice_shared::units::Span;
 
-use super::SchemeName;
+use super::{ClientListSource, SchemeName};
 
 /// How far a call's timestamp may be from now, unless the configuration says otherwise.
 const MAX_AGE_DEFAULT: Duration = Duration::from_secs(300);
 const MAX_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Nonces remembered of one client, unless the configuration says otherwise: 100 calls a second for 10 minutes, and
-/// as much again.
-const NONCES_MAX_DEFAULT: usize = 100_000;
+/// Nonces remembered of one client, unless the configuration says otherwise: at the default age, 833 calls in each
+/// second of the 20 minutes that one is kept at most; some 40 MB.
+const NONCES_MAX_DEFAULT: usize = 1_000_000;
 const APP_JWT_MAX_EXP_DEFAULT: Duration = Duration::from_secs(86_400);
 const TIMED_MAX_AGE_DEFAULT: Duration = Duration::from_secs(600);
 const TIMED_SALT_DEFAULT: &str = "itsdangerous";
@@ -32,11 +32,18 @@ pub struct Access {
     pub schemes: Vec<SchemeName>,
     pub max_age: Duration,
     pub nonces_max: usize,
-    pub clients_file: PathBuf,
+    pub clients: ClientListSource,
     pub app_jwt_max_exp: Duration,
     /// There where `schemes` has it.
     pub sealed: Option<Sealed>,
     pub timed: Option<Timed>,
+}
+
+impl Access {
+    /// Whether a scheme relies on nonces being remembered.
+    pub(crate) fn remembers_nonces(&self) -> bool {
+        self.schemes.iter().any(|scheme| matches!(scheme, SchemeName::Signature | SchemeName::Sealed))
+    }
 }
 
 /// Encrypted, signed calls between servers.
@@ -99,8 +106,10 @@ pub(super) fn settle(
     sealed: RawSealed,
     app_jwt: &RawAppJwt,
     timed: Option<RawTimed>,
+    clients_in_etcd: Option<&EtcdSettings>,
 ) -> Result<Access, ConfigError> {
     let schemes = settle_schemes(path, auth.schemes)?;
+    let clients = settle_clients(path, auth.clients_file, &schemes, clients_in_etcd)?;
     let max_age = settle_age(path, "auth.max_age", auth.max_age, MAX_AGE_DEFAULT)?;
     let sealed = schemes.contains(&SchemeName::Sealed).then(|| settle_sealed(path, sealed, max_age));
     let max_exp = settle_age(path, "app_jwt.max_exp", app_jwt.max_exp, APP_JWT_MAX_EXP_DEFAULT)?;
@@ -110,7 +119,7 @@ pub(super) fn settle(
             Some(0) => return Err(ConfigError::key(path, "auth.nonces_max", "is 0; no call could be made")),
             other => other.unwrap_or(NONCES_MAX_DEFAULT),
         },
-        clients_file: resolve(path, &auth.clients_file.unwrap_or_else(|| "clients.toml".into())),
+        clients,
         app_jwt_max_exp: max_exp,
         sealed: sealed.transpose()?,
         timed: timed.map(|timed| settle_timed(path, timed)).transpose()?,
@@ -141,6 +150,31 @@ fn settle_schemes(path: &Path, schemes: Option<Vec<SchemeName>>) -> Result<Vec<S
         return Err(ConfigError::key(path, KEY, "has an entry twice"));
     }
     Ok(schemes)
+}
+
+/// In etcd where that is wanted and can be, unless a file is named.
+fn settle_clients(
+    path: &Path,
+    file: Option<PathBuf>,
+    schemes: &[SchemeName],
+    etcd: Option<&EtcdSettings>,
+) -> Result<ClientListSource, ConfigError> {
+    const FILE: &str = "clients.toml";
+    let (Some(etcd), None) = (etcd, &file) else {
+        return Ok(ClientListSource::File(resolve(path, &file.unwrap_or_else(|| FILE.into()))));
+    };
+    let has_clients = |scheme: &SchemeName| matches!(scheme, SchemeName::Signature | SchemeName::AppJwt);
+    match &etcd.coordinator_key {
+        Some(sealing) => Ok(ClientListSource::Etcd(sealing.clone())),
+        None if schemes.iter().any(has_clients) => Err(ConfigError::key(
+            path,
+            "etcd.coordinator_key",
+            "is missing; clients are in etcd like edges, sealed with it. To keep them in a file, name that: \
+             auth.clients_file = \"clients.toml\"",
+        )),
+        // Nobody calls as a client: a file that need not be there is as good.
+        None => Ok(ClientListSource::File(resolve(path, Path::new(FILE)))),
+    }
 }
 
 fn settle_age(
@@ -186,7 +220,7 @@ fn settle_sealed(path: &Path, raw: RawSealed, max_age: Duration) -> Result<Seale
 }
 
 fn settle_timed(path: &Path, raw: RawTimed) -> Result<Timed, ConfigError> {
-    let secret = in_configuration(path, "timed.secret", raw.secret, raw.secret_file)?;
+    let secret = config::secret(path, "timed.secret", raw.secret, raw.secret_file.as_deref())?;
     let secret = secret.filter(|secret| !secret.is_empty());
     let secret = secret.ok_or_else(|| ConfigError::missing(path, "timed.secret"))?;
     let file_id = raw.file_id.map(|text| FileId::parse(text).map(FileId::into_owned)).transpose();
@@ -209,11 +243,11 @@ fn required_secret(
 ) -> Result<(SecretText, &'static str), ConfigError> {
     let found = match (env::var(variable), env::var_os(format!("{variable}_FILE"))) {
         (Ok(text), None) => Some((SecretText::new(text), variable)),
-        (Err(_), Some(file)) => Some((from_file(path, variable, Path::new(&file))?, variable)),
+        (Err(_), Some(file)) => Some((config::secret_file(path, variable, Path::new(&file))?, variable)),
         (Ok(_), Some(_)) => {
             return Err(ConfigError::key(path, variable, "is set, and as …_FILE too; set one of them"));
         }
-        (Err(_), None) => in_configuration(path, key, text, file)?.map(|secret| (secret, key)),
+        (Err(_), None) => config::secret(path, key, text, file.as_deref())?.map(|secret| (secret, key)),
     };
     let (secret, named) = found.ok_or_else(|| {
         ConfigError::key(path, key, format!("is missing, and {variable} is not in the environment"))
@@ -222,25 +256,4 @@ fn required_secret(
         return Err(ConfigError::key(path, named, "is empty"));
     }
     Ok((secret, named))
-}
-
-/// A secret of the configuration: as text, or in a file of its own.
-pub(super) fn in_configuration(
-    path: &Path,
-    key: &'static str,
-    text: Option<SecretText>,
-    file: Option<PathBuf>,
-) -> Result<Option<SecretText>, ConfigError> {
-    match (text, file) {
-        (None, None) => Ok(None),
-        (Some(text), None) => Ok(Some(text)),
-        (None, Some(file)) => from_file(path, key, &resolve(path, &file)).map(Some),
-        (Some(_), Some(_)) => Err(ConfigError::key(path, key, "is given as text and as a file; keep one")),
-    }
-}
-
-fn from_file(path: &Path, key: &'static str, file: &Path) -> Result<SecretText, ConfigError> {
-    let text = private_file::read(file)
-        .map_err(|fault| ConfigError::key(path, key, format!("is in {}, which {fault}", file.display())))?;
-    Ok(SecretText::new(text.trim_end_matches(['\r', '\n'])))
 }

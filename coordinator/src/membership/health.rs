@@ -5,9 +5,36 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+pub(crate) use crate::routing::standing::State;
+
 /// Misses in a row that take an edge out, and good answers in a row that bring it back.
 const MISSES_TO_LEAVE: u32 = 3;
 const GOODS_TO_RETURN: u32 = 2;
+
+/// Why an edge that answers is last in line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Ailment {
+    /// It says that its storage does not answer: it serves what it has cached.
+    Storage,
+    /// Its clock is off: it refuses tokens that are good.
+    Clock,
+    /// It does not have the key that this coordinator mints with: it refuses its tokens.
+    Keys,
+}
+
+impl Ailment {
+    /// What an operator does about it.
+    pub(crate) fn remedy(self) -> &'static str {
+        match self {
+            Self::Storage => "see the edge's log: its store hangs, or is not mounted at its root",
+            Self::Clock => "set the clocks of the edge and of this coordinator (chrony, systemd-timesyncd)",
+            Self::Keys => {
+                "copy the coordinator's keys.path to the edge's, or give both one etcd.cluster_key; it is back by itself"
+            }
+        }
+    }
+}
 
 /// What one probe came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,36 +42,10 @@ pub(crate) enum Answer {
     Good,
     /// The edge says itself that it must not get requests.
     Draining,
-    /// The edge says that its storage does not answer: it serves what it has cached.
-    Degraded,
+    /// The edge serves, and not as it should.
+    Degraded(Ailment),
     /// No answer in time, or none that an edge gives.
     Miss,
-}
-
-/// Whether an edge gets requests: where it is `Up`, or `Degraded` while no edge is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum State {
-    /// Not probed yet.
-    Unknown,
-    Up,
-    Down,
-    Draining,
-    Degraded,
-}
-
-impl State {
-    pub(crate) const ALL: [Self; 5] = [Self::Unknown, Self::Up, Self::Down, Self::Draining, Self::Degraded];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Draining => "draining",
-            Self::Degraded => "degraded",
-        }
-    }
 }
 
 /// One edge's health.
@@ -54,13 +55,15 @@ pub(crate) struct Health {
     since: SystemTime,
     misses: u32,
     goods: u32,
+    /// What the last answer of a degraded edge gave as the reason.
+    ailment: Option<Ailment>,
     /// Whether the edge ever answered. Before that there is no history that a good answer would have to outweigh.
     heard: bool,
 }
 
 impl Health {
     pub(crate) fn new(now: SystemTime) -> Self {
-        Self { state: State::Unknown, since: now, misses: 0, goods: 0, heard: false }
+        Self { state: State::Unknown, since: now, misses: 0, goods: 0, ailment: None, heard: false }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -77,21 +80,29 @@ impl Health {
         self.misses
     }
 
+    /// Why it is degraded, where it is.
+    pub(crate) fn ailment(&self) -> Option<Ailment> {
+        self.ailment.filter(|_| self.state == State::Degraded)
+    }
+
     /// Takes in an answer; gives the state that it ended, where it did.
     pub(crate) fn observe(&mut self, answer: Answer, now: SystemTime) -> Option<State> {
         (self.goods, self.misses) = match answer {
             Answer::Good => (self.goods.saturating_add(1), 0),
-            Answer::Draining | Answer::Degraded => (0, 0),
+            Answer::Draining | Answer::Degraded(_) => (0, 0),
             Answer::Miss => (0, self.misses.saturating_add(1)),
         };
         let next = match (self.state, answer) {
             (_, Answer::Draining) => State::Draining,
-            (_, Answer::Degraded) => State::Degraded,
+            (_, Answer::Degraded(_)) => State::Degraded,
             (_, Answer::Good) if !self.heard || self.goods >= GOODS_TO_RETURN => State::Up,
             (State::Unknown, Answer::Miss) => State::Down,
             (_, Answer::Miss) if self.misses >= MISSES_TO_LEAVE => State::Down,
             (state, _) => state,
         };
+        if let Answer::Degraded(ailment) = answer {
+            self.ailment = Some(ailment);
+        }
         self.heard |= answer != Answer::Miss;
         if next == self.state {
             return None;
@@ -107,15 +118,16 @@ mod tests {
 
     use super::*;
 
-    /// The states after each answer of a text of `g`ood, `d`raining, `s`tuck and `m`iss, as their first letters; `s`
-    /// for degraded.
+    /// The states after each answer of a text of `g`ood, `d`raining, `s`tuck, `c`lock and `m`iss, as their first letters;
+    /// `s` for degraded.
     fn walk(answers: &str) -> String {
         let mut health = Health::new(UNIX_EPOCH);
         let step = |letter| {
             let answer = match letter {
                 'g' => Answer::Good,
                 'd' => Answer::Draining,
-                's' => Answer::Degraded,
+                's' => Answer::Degraded(Ailment::Storage),
+                'c' => Answer::Degraded(Ailment::Clock),
                 _ => Answer::Miss,
             };
             let before = health.state();
@@ -149,6 +161,8 @@ mod tests {
             // So is one whose storage hangs.
             ("gsgg", "ussu"),
             ("sd", "sd"),
+            // And one whose clock is off.
+            ("gcgg", "ussu"),
         ];
         for (answers, states) in table {
             assert_eq!(walk(answers), states, "{answers}");
@@ -164,6 +178,23 @@ mod tests {
             health.observe(Answer::Miss, UNIX_EPOCH);
         }
         assert_eq!((health.state(), health.misses()), (State::Down, 3));
+    }
+
+    #[test]
+    fn the_reason_is_that_of_the_last_answer_and_ends_with_the_state() {
+        let mut health = Health::new(UNIX_EPOCH);
+        let table = [
+            (Answer::Good, None),
+            (Answer::Degraded(Ailment::Clock), Some(Ailment::Clock)),
+            (Answer::Degraded(Ailment::Storage), Some(Ailment::Storage)),
+            // Not back yet.
+            (Answer::Good, Some(Ailment::Storage)),
+            (Answer::Good, None),
+        ];
+        for (answer, expected) in table {
+            health.observe(answer, UNIX_EPOCH);
+            assert_eq!(health.ailment(), expected, "{answer:?}");
+        }
     }
 
     #[test]

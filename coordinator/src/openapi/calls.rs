@@ -98,7 +98,7 @@ fn download() -> Call {
             parameter("user_id", ParameterIn::Query, Required::False, schemas::user_id()),
         ],
         body: None,
-        answer: Answer::Redirection,
+        answer: Answer::Negotiated,
         steps: vec![ComeWithoutBody, ReadQuery, NameFile, NameUser, Authenticate, AskForFile, Locate, Mint],
     }
 }
@@ -145,7 +145,7 @@ fn redeem_link() -> Call {
         who: Who::Anybody,
         parameters: vec![parameter("ticket", ParameterIn::Path, Required::True, ticket)],
         body: None,
-        answer: Answer::Redirection,
+        answer: Answer::Negotiated,
         steps: vec![ComeWithoutBody, OpenLink, CheckLink, Locate, Remember, Mint],
     }
 }
@@ -239,6 +239,7 @@ impl Call {
 
     /// Answers to HEAD have no content.
     fn operation(&self, offered: &Offered, has_content: bool) -> Operation {
+        let has_pace = offered.has_clients() && self.steps.contains(&Step::Authenticate);
         let request_id = callers::header(
             answers::X_REQUEST_ID,
             schemas::text(
@@ -254,7 +255,11 @@ impl Call {
             .summary(Some(self.summary))
             .parameters(Some(parameters))
             .request_body(self.body.map(body))
-            .response(self.answer.status().as_str(), self.answer.described(has_content));
+            .response(self.answer.status().as_str(), self.answer.described(has_content, has_pace));
+        if self.answer == Answer::Negotiated {
+            let metalink = Answer::Metalink.described(has_content, has_pace);
+            operation = operation.response(Answer::Metalink.status().as_str(), metalink);
+        }
         for (status, answer) in faults::answers(self.errors(offered), has_content) {
             operation = operation.response(status.as_str(), answer);
         }

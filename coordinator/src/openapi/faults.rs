@@ -11,6 +11,7 @@ use sluice_shared::app_jwt::AppJwtError;
 use sluice_shared::file_id::FileIdError;
 use sluice_shared::problem;
 use sluice_shared::query::QueryError;
+use sluice_shared::revocations::Kind;
 use sluice_shared::signed_request;
 use sluice_shared::token::SealError;
 use sluice_shared::token::sealed::SealedError;
@@ -27,7 +28,7 @@ use crate::error::{ApiError, FieldFault};
 use crate::state::Pace;
 
 /// Something that calls do, and that can fail.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     ComeWithoutBody,
     ReadBody,
@@ -70,7 +71,7 @@ impl Step {
             Self::AskForFile => vec![ApiError::FileNotYours],
             Self::Locate => vec![ApiError::NoLiveEdge],
             Self::Remember => vec![ApiError::State],
-            Self::Mint => vec![ApiError::Seal(SealError::TooLong)],
+            Self::Mint => vec![ApiError::Seal(SealError::TooLong), ApiError::Barred(Kind::File)],
             Self::OpenLink => {
                 vec![ApiError::Link, ApiError::LinkExpired, ApiError::LinkAddress, ApiError::LinkExhausted]
             }
@@ -104,7 +105,8 @@ fn sealed() -> Vec<ApiError> {
         SealedError::Decryption,
     ];
     let mut errors: Vec<_> = faults.into_iter().map(ApiError::Sealed).collect();
-    errors.extend([ApiError::SealedUsed, ApiError::NoncesFull]);
+    let too_often = ApiError::FailedTooOften { retry_after: Duration::from_secs(1) };
+    errors.extend([ApiError::SealedUsed, ApiError::NoncesFull, too_often]);
     errors
 }
 
@@ -133,7 +135,7 @@ fn of_schemes(offered: &Offered) -> Vec<ApiError> {
             ApiError::AppJwt(AppJwtError::Expired),
         ]);
     }
-    if is_signature || is_jwt {
+    if offered.has_clients() {
         let header = if is_signature { ACCESS_KEY } else { APP_KEY };
         let wait = Duration::from_secs(1);
         errors.extend([
@@ -146,6 +148,7 @@ fn of_schemes(offered: &Offered) -> Vec<ApiError> {
             ApiError::Throttled { retry_after: wait, pace: Pace { per_second: 1.0, burst: 1 } },
             ApiError::Blocked(SystemTime::UNIX_EPOCH),
             ApiError::State,
+            ApiError::ClientsNotKnown,
         ]);
     } else if !offered.has(SchemeName::Open) {
         errors.push(ApiError::SealedOnly);

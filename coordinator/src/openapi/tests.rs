@@ -79,7 +79,7 @@ fn step_of(error: &ApiError) -> Option<Step> {
         E::FileId(_) => Step::NameFile,
         E::MissingParameter(name) => Step::Need(name),
         E::UserId(_) => Step::NameUser,
-        E::Seal(_) => Step::Mint,
+        E::Seal(_) | E::Barred(_) => Step::Mint,
         E::BodyNotAllowed => Step::ComeWithoutBody,
         E::Body(_) => Step::ReadBody,
         E::Field(_) => Step::ReadFields,
@@ -101,6 +101,7 @@ fn step_of(error: &ApiError) -> Option<Step> {
         | E::FailedTooOften { .. }
         | E::Throttled { .. }
         | E::Blocked(_)
+        | E::ClientsNotKnown
         | E::NoncesFull => Step::Authenticate,
         E::Sealed(_) | E::SealedUsed => Step::OpenSealed,
         E::FileNotYours => Step::AskForFile,

@@ -1,14 +1,13 @@
-//! The consistent hash ring: live edges → a table in which a file's place gives its edge and the true successors.
+//! The consistent hash ring: a zone's edges → a table in which a file's place gives its edge and the true successors.
 //!
 //! Pure. Placement is part of what users rely on (a change moves every cached file at once): the hash, its seed and
 //! the number of virtual nodes are fixed by a golden test.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use sluice_shared::cluster::{EdgeId, Weight};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
-
-use super::CANDIDATES_MAX;
 
 /// Virtual nodes of an edge of weight 100. With 160 the fullest of 100 edges holds 1.11 to 1.17 times the mean
 /// (with the library's default of 10, up to 1.8).
@@ -53,8 +52,8 @@ impl Hash for Node {
     }
 }
 
-/// Where a key lies on the ring.
-fn place(key: &[u8]) -> u64 {
+/// Where a key lies on every ring.
+pub fn place(key: &[u8]) -> u64 {
     xxh3_64_with_seed(key, SEED)
 }
 
@@ -100,19 +99,20 @@ impl Ring {
 
     /// Derives the look-up table.
     pub fn table(&self) -> Table {
-        let mut ranges: Vec<(u64, u32)> = Vec::new();
+        let members = self.members.iter().enumerate();
+        let indices: HashMap<&EdgeId, u32> =
+            members.map(|(at, (id, _))| (id, u32::try_from(at).expect("fewer edges than 2^32"))).collect();
+        let (mut ends, mut owners) = (Vec::new(), Vec::new());
         for range in self.nodes.resident_ranges() {
-            let node = &range.node().0;
-            let index = self.members.binary_search_by(|member| member.0.cmp(node));
-            let index = index.expect("every node of the ring is a member");
             let end = *range.keys().end();
-            ranges.push((end, u32::try_from(index).expect("fewer edges than 2^32")));
+            ends.push(end);
+            owners.push(indices[&range.node().0]);
             // A virtual node at the very end of the ring leaves no range to wrap around.
             if end == u64::MAX {
                 break;
             }
         }
-        Table::derive(&ranges, self.members.len())
+        Table::new(ends, owners)
     }
 }
 
@@ -121,72 +121,70 @@ fn vnodes(weight: Weight) -> usize {
     (VNODES_AT_USUAL_WEIGHT * usize::from(weight.value()) / usize::from(Weight::USUAL.value())).max(1)
 }
 
-/// The ring as ranges of places: their ends ascending, the last one `u64::MAX`, and for each the edges that a key in
-/// it belongs to in turn.
+/// The ring as ranges of places: their ends ascending, the last one `u64::MAX`, and for each its edge. Neighbours have
+/// different edges, but for the last and the first.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
     ends: Box<[u64]>,
-    owners: Box<[[u32; CANDIDATES_MAX]]>,
-    /// How many of each entry's owners are meant: all edges, where there are few.
-    owners_count: usize,
-    /// Of the whole ring, by edge.
-    shares: Box<[f64]>,
+    owners: Box<[u32]>,
+    /// Where the ranges of each equal part of the ring begin, as many parts as ranges or nearly: places are spread
+    /// evenly, so that a look-up reads two lines of memory and not one for each halving of a large table.
+    firsts: Box<[u32]>,
 }
 
 impl Table {
-    fn derive(ranges: &[(u64, u32)], edges: usize) -> Self {
-        let mut owners = vec![[0; CANDIDATES_MAX]; ranges.len()];
-        // Walking backwards, the owners of a range are its edge, then the owners of the next range without it. One
-        // round finds what the first range's owners are, the second one writes.
-        let mut next = [u32::MAX; CANDIDATES_MAX];
-        for round in 0..2 {
-            for (at, (_, edge)) in ranges.iter().enumerate().rev() {
-                next = moved_to_front(next, *edge);
-                if round == 1 {
-                    owners[at] = next;
+    fn new(ends: Vec<u64>, owners: Vec<u32>) -> Self {
+        if ends.is_empty() {
+            return Self::default();
+        }
+        let bits = part_bits(ends.len());
+        let first = |part: u64| {
+            let at = ends.partition_point(|end| *end < part << (63 - bits) << 1);
+            u32::try_from(at).expect("fewer ranges than 2^32")
+        };
+        let firsts = (0..1_u64 << bits).map(first).collect();
+        Self { ends: ends.into(), owners: owners.into(), firsts }
+    }
+
+    /// The range that a place is in.
+    fn range(&self, place: u64) -> usize {
+        if self.ends.is_empty() {
+            return 0;
+        }
+        let part = usize::try_from(place >> 1 >> (63 - part_bits(self.ends.len()))).expect("an index");
+        let from = self.firsts[part] as usize;
+        let to = self.firsts.get(part + 1).map_or(self.ends.len(), |next| *next as usize + 1);
+        let ends = &self.ends[from..to.min(self.ends.len())];
+        from + ends.partition_point(|end| *end < place)
+    }
+
+    /// The edges of all ranges from a place on, once around; an edge comes as often as it has ranges. Of those that
+    /// come first, each is the one that inherits the place when all before it go. Neither locks nor allocates.
+    pub fn walk(&self, place: u64) -> impl Iterator<Item = u32> {
+        let (before, from) = self.owners.split_at(self.range(place));
+        from.iter().chain(before).copied()
+    }
+
+    /// The part of all places that comes to each of `edges` edges where only those get any that `may`; 0 to 1.
+    pub fn shares(&self, edges: usize, may: impl Fn(u32) -> bool) -> Vec<f64> {
+        let mut widths = vec![0_u128; edges];
+        // Backwards, for a range that its edge cannot have goes to whom the next one goes to.
+        if let Some(mut heir) = self.owners.iter().copied().find(|edge| may(*edge)) {
+            for (at, edge) in self.owners.iter().copied().enumerate().rev() {
+                if may(edge) {
+                    heir = edge;
                 }
+                let start = at.checked_sub(1).map_or(0, |before| u128::from(self.ends[before]) + 1);
+                widths[heir as usize] += u128::from(self.ends[at]) + 1 - start;
             }
         }
-        let mut widths = vec![0_u128; edges];
-        let mut start = 0_u128;
-        for (end, edge) in ranges {
-            let after = u128::from(*end) + 1;
-            widths[*edge as usize] += after - start;
-            start = after;
-        }
-        Self {
-            ends: ranges.iter().map(|(end, _)| *end).collect(),
-            owners: owners.into(),
-            owners_count: edges.min(CANDIDATES_MAX),
-            shares: widths.iter().map(|width| *width as f64 / 2_f64.powi(64)).collect(),
-        }
-    }
-
-    /// The edges that `key` belongs to in turn: up to [`CANDIDATES_MAX`] distinct indices, none on an empty ring.
-    /// Each is the one that inherits the key when all before it go. Neither locks nor allocates.
-    pub fn owners(&self, key: &[u8]) -> &[u32] {
-        let place = place(key);
-        let at = self.ends.partition_point(|end| *end < place);
-        match self.owners.get(at) {
-            Some(owners) => &owners[..self.owners_count],
-            None => &[],
-        }
-    }
-
-    /// The part of all places that is an edge's own, 0 to 1.
-    pub fn share(&self, edge: usize) -> f64 {
-        self.shares.get(edge).copied().unwrap_or(0.0)
+        widths.into_iter().map(|width| width as f64 / 2_f64.powi(64)).collect()
     }
 }
 
-/// `edge`, then `list` without it, cut to length.
-fn moved_to_front(list: [u32; CANDIDATES_MAX], edge: u32) -> [u32; CANDIDATES_MAX] {
-    let mut moved = list;
-    let until = list.iter().position(|known| *known == edge);
-    let until = until.unwrap_or(CANDIDATES_MAX - 1);
-    moved.copy_within(..until, 1);
-    moved[0] = edge;
-    moved
+/// As many equal parts as ranges, to a power of two.
+fn part_bits(ranges: usize) -> u32 {
+    ranges.ilog2()
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 //! Whatever is written is on disk before it is answered. The runtime's threads never touch the file: one thread of
 //! its own writes, and reads are made on the runtime's blocking threads.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use self::store::Store;
 use self::tables::Redemption;
@@ -31,7 +31,10 @@ const NONCES_MAX: usize = 8_000_000;
 
 /// State in one file and in memory.
 pub(crate) struct Embedded {
-    started_at: SystemTime,
+    /// The first whole second of this process: calls bear whole seconds.
+    since: SystemTime,
+    /// The latest times ahead of the clock that clients' calls bore before, in milliseconds.
+    borne_before: HashMap<String, u64>,
     store: Arc<Store>,
     memory: Arc<Memory>,
     writer: Writer,
@@ -43,6 +46,8 @@ struct Memory {
     throttle: Throttle,
     /// Ids of the links in the file that are revoked.
     revoked: RwLock<HashSet<String>>,
+    /// The latest times ahead of the clock that are in the file.
+    borne: RwLock<HashMap<String, u64>>,
 }
 
 impl Embedded {
@@ -52,15 +57,18 @@ impl Embedded {
     /// # Errors
     /// The file cannot be opened, is no such file, or is open in another process.
     pub(crate) fn open(path: &Path, nonces_max_per_client: usize) -> Result<Arc<Self>, EmbeddedError> {
-        let started_at = SystemTime::now();
         let store = Arc::new(Store::open(path)?);
+        // From here on, no other process answers with this state.
+        let since = next_second(SystemTime::now());
+        let borne_before = store.borne()?;
         let memory = Arc::new(Memory {
             nonces: Nonces::new(nonces_max_per_client, NONCES_MAX),
             throttle: Throttle::new(),
             revoked: RwLock::new(store.revoked()?),
+            borne: RwLock::new(borne_before.clone()),
         });
         let writer = Writer::start(Arc::clone(&store), Arc::clone(&memory))?;
-        Ok(Arc::new(Self { started_at, store, memory, writer }))
+        Ok(Arc::new(Self { since, borne_before, store, memory, writer }))
     }
 
     /// The random name of this file, which no other file has: base64url.
@@ -69,7 +77,24 @@ impl Embedded {
     }
 }
 
+/// The first whole second that is not before a time.
+fn next_second(time: SystemTime) -> SystemTime {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    UNIX_EPOCH + Duration::from_secs(since.as_secs() + u64::from(since.subsec_nanos() > 0))
+}
+
 impl Memory {
+    fn has_borne(&self, client: &str, time_ms: u64) -> bool {
+        let borne = self.borne.read().unwrap_or_else(PoisonError::into_inner);
+        borne.get(client).is_some_and(|borne| time_ms <= *borne)
+    }
+
+    fn bear(&self, client: &str, time_ms: u64) {
+        let mut borne = self.borne.write().unwrap_or_else(PoisonError::into_inner);
+        let latest = borne.entry(client.to_owned()).or_default();
+        *latest = time_ms.max(*latest);
+    }
+
     fn is_revoked(&self, id: &str) -> bool {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
@@ -103,7 +128,23 @@ impl State for Embedded {
     }
 
     fn remembers_since(&self) -> Option<SystemTime> {
-        Some(self.started_at)
+        Some(self.since)
+    }
+
+    fn remembers<'a>(&'a self, client: &'a str, time: SystemTime, now: SystemTime) -> Asked<'a, bool> {
+        Box::pin(async move {
+            let time_ms = millis(time);
+            let was_borne = self.borne_before.get(client).is_some_and(|borne| time_ms <= *borne);
+            if time < self.since || was_borne {
+                return Ok(false);
+            }
+            if time > now && !self.memory.has_borne(client, time_ms) {
+                let noted = client.to_owned();
+                self.writer.write(move |tables| tables.bear(&noted, time_ms)).await?;
+                self.memory.bear(client, time_ms);
+            }
+            Ok(true)
+        })
     }
 
     fn throttle<'a>(&'a self, client: &'a str, pace: Pace, now: SystemTime) -> Asked<'a, Throttled> {
@@ -172,6 +213,20 @@ impl State for Embedded {
 
     fn is_well(&self) -> bool {
         self.writer.is_well()
+    }
+
+    fn own_id(&self) -> Option<&str> {
+        Some(self.state_id())
+    }
+
+    fn release(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            // Behind what waits to be written.
+            let _ = self.writer.write(|_| Ok(())).await;
+            let store = Arc::clone(&self.store);
+            // Fails only where the runtime is ending, and the process with it.
+            let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        })
     }
 }
 

@@ -187,6 +187,10 @@ impl State for Redis {
         None
     }
 
+    fn remembers<'a>(&'a self, _: &'a str, _: SystemTime, _: SystemTime) -> Asked<'a, bool> {
+        Box::pin(async { Ok(true) })
+    }
+
     fn throttle<'a>(&'a self, client: &'a str, pace: Pace, now: SystemTime) -> Asked<'a, Throttled> {
         Box::pin(async move {
             let terms = Terms::of(pace);

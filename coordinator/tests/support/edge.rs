@@ -1,4 +1,4 @@
-//! An edge as the coordinator sees it: an admin port with `/readyz`, in whatever mood the test wants.
+//! An edge as the coordinator sees it: an admin port with `/readyz`, in whatever mood the test wants, and `/load`.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -33,6 +33,10 @@ struct State {
     mood: Mutex<Mood>,
     /// The moods of the next probes, whatever the mood otherwise.
     script: Mutex<VecDeque<Mood>>,
+    /// What it says at `/load`: JSON.
+    load: Mutex<String>,
+    /// Its answers' `Date`, as a field's line; empty for none.
+    date: Mutex<String>,
     probes: AtomicUsize,
     connections: AtomicUsize,
     changed: Condvar,
@@ -48,6 +52,9 @@ impl Edge {
         let state = Arc::new(State {
             mood: Mutex::new(mood),
             script: Mutex::default(),
+            // It was there long before the coordinator.
+            load: Mutex::new(r#"{"uptime_seconds":86400}"#.to_owned()),
+            date: Mutex::default(),
             probes: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             changed: Condvar::new(),
@@ -78,6 +85,16 @@ impl Edge {
         self.state.changed.notify_all();
     }
 
+    /// What it says at `/load` from now on.
+    pub(crate) fn set_load(&self, json: &str) {
+        json.clone_into(&mut self.state.load.lock().unwrap());
+    }
+
+    /// What its answers say that the time is, from now on.
+    pub(crate) fn set_date(&self, date: &str) {
+        *self.state.date.lock().unwrap() = format!("Date: {date}\r\n");
+    }
+
     /// Answers the next probes in these moods, then goes on as before.
     pub(crate) fn script(&self, moods: &[Mood]) {
         self.state.script.lock().unwrap().extend(moods);
@@ -106,6 +123,12 @@ impl State {
     fn answer_all(&self, stream: TcpStream) {
         let mut reader = BufReader::new(stream);
         while let Some(target) = read_head(&mut reader) {
+            if target == "/load" {
+                if self.answer_load(reader.get_mut()).is_none() {
+                    return;
+                }
+                continue;
+            }
             assert_eq!(target, "/readyz");
             let scripted = self.script.lock().unwrap().pop_front();
             let mood = scripted.unwrap_or_else(|| self.mood());
@@ -114,6 +137,11 @@ impl State {
                 return;
             }
         }
+    }
+
+    fn answer_load(&self, stream: &mut TcpStream) -> Option<()> {
+        let load = self.load.lock().unwrap().clone();
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{load}", load.len()).ok()
     }
 
     /// `None` where the connection is to be closed.
@@ -130,7 +158,8 @@ impl State {
                 return None;
             }
         };
-        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{{}}").ok()?;
+        let date = self.date.lock().unwrap().clone();
+        write!(stream, "HTTP/1.1 {status}\r\n{date}Content-Length: {length}\r\n\r\n{{}}").ok()?;
         if mood != Mood::Endless {
             return Some(());
         }

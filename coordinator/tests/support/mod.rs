@@ -23,10 +23,12 @@ use sluice_shared::token::{Claims, NumericDate, Scratch, open};
 mod edge;
 mod http;
 mod signed;
+mod tls;
 
 pub(crate) use edge::{Edge, Mood};
 pub(crate) use http::{Answer, send};
 pub(crate) use signed::{Signed, nonce, seconds};
+pub(crate) use tls::{Authority, TlsClient, date};
 
 /// The token key of every test, as the operator would have written it.
 pub(crate) const KEY_SET: &str = r#"{"keys":[{"kty":"oct","kid":"test-1","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","alg":"dir","enc":"A256GCM","use":"enc","state":"current"}]}"#;
@@ -181,8 +183,18 @@ impl Coordinator {
         Self::start_with(edges, "")
     }
 
+    /// With one edge, whose clients are sent to another address than is probed.
+    pub(crate) fn start_at(edge: &Edge, url: &str) -> Self {
+        let setting = Setting::new(&[edge], "");
+        setting.write_config(&config(&[edge], "").replace(&edge.url(), url));
+        Self::up(Self::launch(setting), &[edge])
+    }
+
     pub(crate) fn start_with(edges: &[&Edge], more: &str) -> Self {
-        let coordinator = Self::launch(Setting::new(edges, more));
+        Self::up(Self::launch(Setting::new(edges, more)), edges)
+    }
+
+    fn up(coordinator: Self, edges: &[&Edge]) -> Self {
         wait_until("all edges are up", || {
             coordinator.ready().status == 200
                 && edges.iter().all(|edge| coordinator.state_of(&edge.id) == "up")

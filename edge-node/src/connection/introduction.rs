@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use sluice_shared::proxy_protocol::{self, Header, ProxiedClient, ProxyHeaderError};
 
+use super::transport::Transport;
 use super::{Connection, Next, read_more, unless_over};
 use crate::limits::{Late, Waiting};
 use crate::reject::Reject;
@@ -22,7 +23,7 @@ enum NotIntroduced {
     Gone,
 }
 
-impl Connection {
+impl<T: Transport> Connection<T> {
     /// Reads the header and takes the client's place; gives how the connection goes on, and what came behind the header.
     pub(super) async fn introduction(&mut self) -> (Next, Option<Buffer>) {
         let (worker, deadline) = (Rc::clone(&self.worker), self.deadline.shared());
@@ -35,7 +36,7 @@ impl Connection {
                 }
             }
         };
-        unless_over(&worker, &deadline, introduced).await
+        unless_over(&worker, &deadline, introduced).await.unwrap_or((Next::Close, None))
     }
 
     /// All of it within `head_timeout`. No buffer is held until the first bytes are there.
@@ -71,7 +72,8 @@ impl Connection {
             }
             None => {
                 self.worker.metrics.refused_address.add_alone(1);
-                let is_said = self.worker.refuse_place(&self.stream, Reject::FullForAddress);
+                let refuse = |socket: &_| self.worker.refuse_place(socket, Reject::FullForAddress);
+                let is_said = self.stream.with_socket(refuse);
                 if is_said { Next::Linger } else { Next::Close }
             }
         }

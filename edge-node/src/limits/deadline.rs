@@ -22,6 +22,8 @@ pub(crate) enum Waiting {
     Head,
     /// The client to take bytes.
     Send,
+    /// The client to take bytes that are copies: nothing of the cache waits with them.
+    Room,
     /// The client to close, after an answer that ended the connection.
     Linger,
 }
@@ -40,6 +42,8 @@ pub(crate) struct Deadline {
     /// For how long, in milliseconds: an idle connection is kept small.
     patience_ms: Cell<u32>,
     late: Cell<bool>,
+    /// What its connection is busy with is to end, whether it waits or not.
+    is_cut: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -108,6 +112,16 @@ impl Deadline {
         self.wake();
     }
 
+    /// Has its connection end at once.
+    pub(crate) fn cut(&self) {
+        self.is_cut.set(true);
+        self.wake();
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.get()
+    }
+
     fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
@@ -147,6 +161,7 @@ impl Deadlines {
             until: Cell::new(None),
             patience_ms: Cell::new(0),
             late: Cell::new(false),
+            is_cut: Cell::new(false),
             waker: RefCell::new(None),
         });
         let mut slots = self.slots.borrow_mut();

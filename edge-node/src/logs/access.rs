@@ -16,6 +16,7 @@ use sluice_shared::file_id::FileId;
 
 use super::file::LogFile;
 use crate::authorize::Who;
+use crate::head::Content;
 use crate::metrics::Counter;
 use crate::request::Method;
 use crate::worker::Lent;
@@ -68,12 +69,12 @@ impl Ended {
 }
 
 /// How a request was answered.
-#[derive(Debug, Clone)]
-pub(crate) struct Outcome {
+#[derive(Debug)]
+pub(crate) struct Outcome<'a> {
     pub(crate) status: u16,
     pub(crate) method: Method,
     /// Of the file, where a part of it was asked.
-    pub(crate) range: Option<Range<u64>>,
+    pub(crate) ranges: Option<&'a Content>,
     /// Of the body, as handed to the kernel.
     pub(crate) bytes: u64,
     pub(crate) first_byte: Duration,
@@ -205,7 +206,7 @@ impl WorkerLog {
     }
 
     /// Writes a request's line.
-    pub(crate) fn write(&self, record: &Record, client: IpAddr, outcome: &Outcome) {
+    pub(crate) fn write(&self, record: &Record, client: IpAddr, outcome: &Outcome<'_>) {
         let mut text = self.text.borrow_mut();
         let begun_at = humantime::format_rfc3339_millis(record.begun_at);
         write_to(&mut text, format_args!("{{\"time\":\"{begun_at}\""));
@@ -213,12 +214,15 @@ impl WorkerLog {
         let method = match outcome.method {
             Method::Get => "GET",
             Method::Head => "HEAD",
+            Method::Options => "OPTIONS",
+            // A client's own words are not repeated here.
+            Method::Other => "other",
         };
         let Outcome { status, bytes, first_byte, duration, ended, .. } = outcome;
         let (first_byte, duration) = (first_byte.as_secs_f64(), duration.as_secs_f64());
         write_to(&mut text, format_args!(",\"method\":\"{method}\",\"status\":{status},\"bytes\":{bytes}"));
-        if let Some(range) = &outcome.range {
-            write_to(&mut text, format_args!(",\"range\":\"{}-{}\"", range.start, range.end - 1));
+        if let Some(content) = outcome.ranges {
+            write_ranges(&mut text, content);
         }
         if let Some(address) = shown(client, self.log.shown) {
             write_to(&mut text, format_args!(",\"client\":\"{address}\""));
@@ -248,6 +252,22 @@ impl WorkerLog {
             }
         }
     }
+}
+
+/// What was sent of a file, as a `Range` field would ask for it.
+fn write_ranges(text: &mut Vec<u8>, content: &Content) {
+    let range = |text: &mut Vec<u8>, lead: &str, range: &Range<u64>| {
+        write_to(text, format_args!("{lead}{}-{}", range.start, range.end - 1));
+    };
+    match content {
+        Content::Range(only) => range(text, ",\"range\":\"", only),
+        Content::Parts(multipart) => {
+            for (place, part) in multipart.parts.iter().enumerate() {
+                range(text, if place == 0 { ",\"range\":\"" } else { "," }, &part.range);
+            }
+        }
+    }
+    text.push(b'"');
 }
 
 /// As much of an address as may be logged.
@@ -290,7 +310,7 @@ mod tests {
         let outcome = Outcome {
             status: 200,
             method: Method::Get,
-            range: None,
+            ranges: None,
             bytes: 1,
             first_byte: Duration::ZERO,
             duration: Duration::ZERO,

@@ -1,4 +1,5 @@
-//! A file that lines are appended to: whole or not at all, and opened anew when it was rotated away.
+//! A file that lines are appended to: whole or not at all, and opened anew when it was rotated away. For the time of an
+//! upgrade two processes append to it, one at a time.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -7,8 +8,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
-    /// Bytes that are known to be lines; of what is no regular file (a pipe, a terminal) nothing is known.
-    whole: Option<u64>,
+    /// What is no regular file (a pipe, a terminal) cannot be cut, and is nobody's alone.
+    is_regular: bool,
 }
 
 impl LogFile {
@@ -17,22 +18,34 @@ impl LogFile {
     /// # Errors
     /// It cannot be written.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::options().create(true).read(true).append(true).open(path).or_else(|_| {
+        let file = File::options().create(true).read(true).append(true).open(path).or_else(|_| {
             // A pipe or a device may be writable only.
             File::options().append(true).open(path)
         })?;
-        let meta = file.metadata()?;
-        let mut whole = meta.is_file().then_some(meta.len());
-        if let Some(length @ 1..) = whole {
-            let mut last = [0];
-            file.seek(SeekFrom::Start(length - 1))?;
-            file.read_exact(&mut last)?;
-            if last != *b"\n" {
-                file.write_all(b"\n")?;
-                whole = Some(length + 1);
-            }
+        let is_regular = file.metadata()?.is_file();
+        let mut file = Self { path: path.to_owned(), file, is_regular };
+        if is_regular {
+            file.alone(Self::end_line)?;
         }
-        Ok(Self { path: path.to_owned(), file, whole })
+        Ok(file)
+    }
+
+    fn end_line(&mut self, length: u64) -> io::Result<()> {
+        let mut last = [b'\n'];
+        if length > 0 {
+            self.file.seek(SeekFrom::Start(length - 1))?;
+            self.file.read_exact(&mut last)?;
+        }
+        if last == *b"\n" { Ok(()) } else { self.file.write_all(b"\n") }
+    }
+
+    /// Does something to a regular file of so many bytes while no other process of ours does.
+    fn alone(&mut self, act: impl FnOnce(&mut Self, u64) -> io::Result<()>) -> io::Result<()> {
+        self.file.lock()?;
+        let length = self.file.metadata().map(|meta| meta.len());
+        let done = length.and_then(|length| act(self, length));
+        self.file.unlock()?;
+        done
     }
 
     /// Opens the file under its name again: the old one may have another by now.
@@ -49,14 +62,15 @@ impl LogFile {
     /// # Errors
     /// The file took not all of them.
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        let written = self.file.write_all(lines);
-        if let Some(whole) = &mut self.whole {
-            match written {
-                Ok(()) => *whole += lines.len() as u64,
-                Err(_) => self.file.set_len(*whole)?,
-            }
+        if !self.is_regular {
+            return self.file.write_all(lines);
         }
-        written
+        self.alone(|this, whole| {
+            this.file.write_all(lines).inspect_err(|_| {
+                // Where this fails too, the next process ends the line.
+                let _ = this.file.set_len(whole);
+            })
+        })
     }
 
     /// To the disk.
@@ -64,10 +78,7 @@ impl LogFile {
     /// # Errors
     /// The disk's.
     pub(super) fn sync(&self) -> io::Result<()> {
-        match self.whole {
-            Some(_) => self.file.sync_data(),
-            None => Ok(()),
-        }
+        if self.is_regular { self.file.sync_data() } else { Ok(()) }
     }
 }
 
@@ -89,6 +100,24 @@ mod tests {
         log.append(b"to the new\n").unwrap();
         assert!(std::fs::read_to_string(&rotated).unwrap().ends_with("next\nto the old\n"));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "to the new\n");
+    }
+
+    #[test]
+    fn two_processes_append_whole_lines_to_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let lines = |name: &str| format!("{name}{}\n", name.repeat(20_000)).repeat(20);
+        let writers = ["a", "b"].map(|name| {
+            let (mut log, lines) = (LogFile::open(&path).unwrap(), lines(name));
+            std::thread::spawn(move || (0..20).for_each(|_| log.append(lines.as_bytes()).unwrap()))
+        });
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 800);
+        assert!(
+            text.lines()
+                .all(|line| line.len() == 20_001 && line.bytes().all(|byte| byte == line.as_bytes()[0]))
+        );
     }
 
     #[test]

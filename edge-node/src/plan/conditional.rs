@@ -96,7 +96,7 @@ mod tests {
     const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
     const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
     const FILE: Representation<'static> =
-        Representation { size: 100, etag: "\"a,b\"", modified_secs: MODIFIED };
+        Representation { size: 100, etag: "\"a,b\"", modified_secs: MODIFIED, part_head_bytes: 80 };
 
     fn list(text: &str) -> Option<Cow<'_, [u8]>> {
         Some(Cow::Borrowed(text.as_bytes()))
@@ -169,13 +169,13 @@ mod tests {
                 range: Some(b"bytes=0-9"),
                 ..Conditions::default()
             };
-            let planned = plan(Method::Get, &conditions, &FILE, now);
+            let planned = plan(Method::Get, &conditions, &FILE, now, 1);
             assert_eq!(
                 planned,
                 if expected { Plan::Partial(0..10) } else { Plan::Full },
                 "{validator} at {now}"
             );
-            assert_eq!(plan(Method::Head, &conditions, &FILE, now), Plan::Full);
+            assert_eq!(plan(Method::Head, &conditions, &FILE, now, 1), Plan::Full);
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The name to save as: `Content-Disposition` (RFC 6266) with `filename*` (RFC 8187).
 
-use sluice_shared::file_id::is_allowed;
-
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sluice_shared::save_name::safe_name;
 
 /// RFC 8187 §3.2.1 `attr-char`: what needs no escape.
 const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
@@ -19,39 +18,32 @@ const ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// Longest name, in bytes: what filesystems take.
-const NAME_BYTES_MAX: usize = 255;
+/// What a browser is to do with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    Attachment,
+    /// Show it, and offer its name to who saves it.
+    Inline,
+}
 
-/// The field's value for a file saved under `name`: always an attachment.
+impl Disposition {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Attachment => "attachment",
+            Self::Inline => "inline",
+        }
+    }
+}
+
+/// The field's value for a file saved under `name`.
 ///
 /// Whatever could leave the folder the file is saved to, or break the field, becomes `_`.
-pub fn attachment(name: &str) -> String {
+pub fn field(disposition: Disposition, name: &str) -> String {
     let name = safe_name(name);
     let ascii: String =
         name.chars().map(|c| if c.is_ascii() && !matches!(c, '"' | '\\' | '%') { c } else { '_' }).collect();
-    format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{}", utf8_percent_encode(&name, ATTR_CHAR))
-}
-
-fn safe_name(name: &str) -> String {
-    let name: String = name.chars().map(|c| if c != '/' && is_allowed(c) { c } else { '_' }).collect();
-    if name.trim_matches(['.', ' ']).is_empty() {
-        return "download".to_owned();
-    }
-    shorten(&name)
-}
-
-/// Cuts a name that is too long before its extension.
-fn shorten(name: &str) -> String {
-    if name.len() <= NAME_BYTES_MAX {
-        return name.to_owned();
-    }
-    let extension =
-        name.rfind('.').filter(|dot| *dot > 0 && name.len() - dot <= 32).map_or("", |dot| &name[dot..]);
-    let mut end = NAME_BYTES_MAX - extension.len();
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{extension}", &name[..end])
+    let (disposition, extended) = (disposition.name(), utf8_percent_encode(&name, ATTR_CHAR));
+    format!("{disposition}; filename=\"{ascii}\"; filename*=UTF-8''{extended}")
 }
 
 #[cfg(test)]
@@ -71,19 +63,20 @@ mod tests {
             ("a\\b", "a_b", "a_b"),
             ("a\r\nSet-Cookie: x", "a__Set-Cookie: x", "a__Set-Cookie%3A%20x"),
             ("a\u{202e}fdp.exe", "a_fdp.exe", "a_fdp.exe"),
+            ("a\u{0}\u{7f}\u{85}b", "a___b", "a___b"),
+            ("'single'.txt", "'single'.txt", "%27single%27.txt"),
+            ("a;b=c,d.txt", "a;b=c,d.txt", "a%3Bb%3Dc%2Cd.txt"),
+            ("*star*", "*star*", "%2Astar%2A"),
+            ("%2e%2e%2fx", "_2e_2e_2fx", "%252e%252e%252fx"),
+            ("👩‍💻.zip", "___.zip", "%F0%9F%91%A9%E2%80%8D%F0%9F%92%BB.zip"),
             ("..", "download", "download"),
+            (" . ", "download", "download"),
             ("", "download", "download"),
         ];
         for (name, ascii, extended) in table {
             let expected = format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{extended}");
-            assert_eq!(attachment(name), expected, "{name:?}");
+            assert_eq!(field(Disposition::Attachment, name), expected, "{name:?}");
+            assert_eq!(field(Disposition::Inline, name), expected.replacen("attachment", "inline", 1));
         }
-    }
-
-    #[test]
-    fn long_names_keep_their_extension_and_whole_characters() {
-        let name = shorten(&format!("{}.tar", "é".repeat(200)));
-        assert!(name.len() <= NAME_BYTES_MAX && name.ends_with(".tar") && name.starts_with("éé"));
-        assert_eq!(shorten(&"x".repeat(300)).len(), NAME_BYTES_MAX);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::file::File;
 use super::files::Files;
+use super::sidecar;
 use crate::cache::{FillError, Object, OnEvicted, WHOLE_BYTES_MAX};
 use crate::store::Slot;
 use crate::uring::FileKind;
@@ -69,6 +70,7 @@ pub(super) async fn run_check(
     files: &Arc<Files>,
     file: &Arc<File>,
     slot: &mut Slot,
+    requester: u64,
 ) -> Result<Arc<Object>, ResolveError> {
     let patience = files.config().storage_timeout;
     // Whoever asked is gone by then; asking on behalf of nobody would only lengthen the queue.
@@ -89,18 +91,33 @@ pub(super) async fn run_check(
             && *current.version() == version
             && !current.is_superseded()
         {
+            // What is known is served meanwhile.
+            let _ = sidecar::look(files, file, version, requester);
             return Ok(current);
         }
+        let look = sidecar::look(files, file, version, requester);
         let on_evicted = on_evicted(files, file);
         if version.size > WHOLE_BYTES_MAX {
             let permit = files.permit_to_open().await.ok_or(ResolveError::Storage(libc::EMFILE))?;
-            return Ok(files.cache.insert_windowed(version, file.fingerprint, opened, permit, on_evicted)?);
+            // In memory before it is waited for: opening the file again would cost more.
+            let object =
+                files.cache.insert_windowed(version, file.fingerprint, opened, permit, on_evicted)?;
+            await_look(look).await;
+            return Ok(object);
         }
         if let Some(loaded) = files.cache.load_whole(&opened, &version, patience, slot).await? {
-            return Ok(files.cache.insert_whole(version, file.fingerprint, loaded, on_evicted));
+            let object = files.cache.insert_whole(version, file.fingerprint, loaded, on_evicted);
+            await_look(look).await;
+            return Ok(object);
         }
     }
     Err(ResolveError::Changing)
+}
+
+async fn await_look(look: Option<sidecar::Look>) {
+    if let Some(look) = look {
+        look.ended().await;
+    }
 }
 
 /// The cache evicts a small file whole: the file goes with it.

@@ -8,8 +8,10 @@ use tokio::sync::watch;
 
 use super::check::ResolveError;
 use super::files::FilesConfig;
+use super::sidecar::{Digest, LOOK_EVERY};
 use crate::cache::Object;
 use crate::store::Ticket;
+use crate::uring::Version;
 
 /// How long a request waits for a revalidation that is late, where there is an older confirmed version to serve.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -35,6 +37,17 @@ pub(crate) struct File {
     /// Grows whenever `current` changes, so that a worker's entry knows it is outdated.
     generation: AtomicU64,
     state: Mutex<State>,
+    hash: Mutex<Hash>,
+}
+
+/// What is known of the file's hash.
+#[derive(Default)]
+struct Hash {
+    /// The version it is of, and the hash, if there is one.
+    known: Option<(Version, Option<Digest>)>,
+    /// The version that was looked for last, and when.
+    looked: Option<(Version, u64)>,
+    is_looking: bool,
 }
 
 #[derive(Default)]
@@ -64,6 +77,7 @@ impl File {
             check_failed_ms: AtomicU64::new(0),
             generation: AtomicU64::new(1),
             state: Mutex::default(),
+            hash: Mutex::default(),
         }
     }
 
@@ -83,6 +97,11 @@ impl File {
 
     fn age(&self, now: u64) -> u64 {
         now.saturating_sub(self.confirmed_ms.load(Ordering::Acquire))
+    }
+
+    /// Whether a current version may be served, at worst because the store does not answer.
+    pub(super) fn has_servable(&self, now: u64, config: &FilesConfig) -> bool {
+        self.age(now) <= millis(config.revalidate.max(config.stale_limit)) && self.current().is_some()
     }
 
     /// Whether the current version may be served now: confirmed recently; or not so recently, but the store has been
@@ -192,6 +211,45 @@ impl File {
         }
         drop(state);
         evicted.is_some()
+    }
+
+    /// The hash of a version, where it is known.
+    pub(super) fn digest_of(&self, version: &Version) -> Option<Digest> {
+        let known = self.hash().known;
+        known.filter(|(of, _)| of == version).and_then(|(_, digest)| digest)
+    }
+
+    /// Whether to look for the hash of a version now; then the look has to be [ended](Self::end_look).
+    pub(super) fn begin_look(&self, version: &Version, now: u64) -> bool {
+        let mut hash = self.hash();
+        let is_new =
+            hash.looked.is_none_or(|(of, at)| of != *version || now.saturating_sub(at) >= millis(LOOK_EVERY));
+        if hash.is_looking || !is_new {
+            return false;
+        }
+        hash.looked = Some((*version, now));
+        hash.is_looking = true;
+        true
+    }
+
+    /// Takes in what a look found; says whether entries that exist are outdated by it. One that failed says nothing
+    /// against what was known.
+    pub(super) fn end_look(&self, version: Version, found: Result<Option<Digest>, ResolveError>) -> bool {
+        let mut hash = self.hash();
+        hash.is_looking = false;
+        let Ok(digest) = found else { return false };
+        let before = hash.known.replace((version, digest));
+        let was = before.filter(|(of, _)| *of == version).and_then(|(_, digest)| digest);
+        drop(hash);
+        let is_news = was != digest;
+        if is_news {
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+        is_news
+    }
+
+    fn hash(&self) -> MutexGuard<'_, Hash> {
+        self.hash.lock().expect("nothing panics under this lock")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

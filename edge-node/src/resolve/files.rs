@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use super::check::run_check;
 use super::file::{Check, CheckWatch, File, millis};
 use crate::cache::{Cache, Object};
-use crate::config::EtagScheme;
+use crate::head::FieldRules;
 use crate::store::{Purpose, Store};
 
 /// So many large files are let go of at most to open another one: a client that still takes one keeps it open.
@@ -19,7 +19,7 @@ const LET_GO_MAX: usize = 16;
 const LET_GO_WITHIN: Duration = Duration::from_millis(20);
 
 /// What decides how long a version is believed, and how many are kept.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct FilesConfig {
     /// A version confirmed this recently is served without asking.
     pub(crate) revalidate: Duration,
@@ -29,7 +29,9 @@ pub(crate) struct FilesConfig {
     pub(crate) storage_timeout: Duration,
     /// Versions of large files kept open, two descriptors each.
     pub(crate) windowed_max: usize,
-    pub(crate) etag: EtagScheme,
+    pub(crate) fields: FieldRules,
+    /// A file's hash is looked for beside it.
+    pub(crate) sha256_sidecars: bool,
 }
 
 type ById = HashMap<Box<str>, Arc<File>, foldhash::fast::RandomState>;
@@ -56,13 +58,14 @@ impl Files {
         cache: Arc<Cache>,
         forgotten: Vec<mpsc::UnboundedSender<Arc<File>>>,
     ) -> Self {
+        let open = Arc::new(Semaphore::new(config.windowed_max));
         Self {
             config,
             store,
             cache,
             began: Instant::now(),
             by_id: Mutex::default(),
-            open: Arc::new(Semaphore::new(config.windowed_max)),
+            open,
             windowed: Mutex::default(),
             forgotten,
             hasher: foldhash::fast::FixedState::default(),
@@ -93,6 +96,12 @@ impl Files {
         file
     }
 
+    /// Whether there is a version that may be served, if need be without hearing from the store.
+    pub(super) fn has_servable(&self, id: &str) -> bool {
+        let known = self.by_id().get(id).cloned();
+        known.is_some_and(|file| file.has_servable(self.now_ms(), &self.config))
+    }
+
     /// Joins the check under way, or begins one on this worker's ring, on the requester's account. What is known
     /// already is checked in places of its own, which nothing that is new can take. `None` where the file is forgotten.
     pub(super) fn check(self: &Arc<Self>, file: &Arc<File>, requester: u64) -> Option<CheckWatch> {
@@ -104,7 +113,7 @@ impl Files {
             let (done, watch) = watch::channel(None);
             let (files, file) = (Arc::clone(self), Arc::clone(file));
             tokio_uring::spawn(async move {
-                let found = run_check(&files, &file, &mut slot).await;
+                let found = run_check(&files, &file, &mut slot, requester).await;
                 drop(slot);
                 files.conclude(&file, &found);
                 let _ = done.send(Some(found));
@@ -140,7 +149,7 @@ impl Files {
     }
 
     /// Makes every worker drop its entry of an older version, which would keep that version in memory.
-    fn tell_workers(&self, file: &Arc<File>) {
+    pub(super) fn tell_workers(&self, file: &Arc<File>) {
         for worker in &self.forgotten {
             // A worker that has gone has no entries.
             let _ = worker.send(Arc::clone(file));
@@ -152,6 +161,19 @@ impl Files {
         if file.let_go(object) {
             self.forget(file);
         }
+    }
+
+    /// Lets go of the files that `which` names; says of how many something was cached. What is being sent goes on.
+    pub(crate) fn evict_all(&self, which: impl Fn(&str) -> bool) -> usize {
+        let chosen: Vec<_> = self.by_id().values().filter(|file| which(&file.id)).cloned().collect();
+        let mut count = 0;
+        for file in chosen {
+            if let Some((object, _)) = file.current() {
+                self.evict(&file, &object);
+                count += 1;
+            }
+        }
+        count
     }
 
     /// Leave to keep another large file open, letting go of those that have not been used since they came or were last

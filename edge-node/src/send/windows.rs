@@ -53,7 +53,7 @@ struct Transfer<'t> {
     source: &'t Source<'t>,
     offset: u64,
     flight: Flight<'t>,
-    taking: LeastRate,
+    taking: &'t mut LeastRate,
 }
 
 impl Sender<'_> {
@@ -63,10 +63,8 @@ impl Sender<'_> {
         object: &Arc<Object>,
         range: Range<u64>,
         source: &Source<'_>,
+        taking: &mut LeastRate,
     ) -> Result<(), SendError> {
-        // A client never has to take more than it gets.
-        let least_rate = self.rate.map_or(self.send_rate_min, |rate| self.send_rate_min.min(rate.get() / 2));
-        let taking = LeastRate::new(least_rate, self.send_timeout, Instant::now());
         let (offset, flight) = (range.start, Flight::default());
         let mut transfer = Transfer { sender: self, object, source, offset, flight, taking };
         let mut ahead = ReadAhead::new(object, &range, source);
@@ -78,9 +76,9 @@ impl Sender<'_> {
             let (pin, was_there) = transfer.window().await?;
             if was_there && !ahead.take_fetched(window) {
                 object.touch(Some(window));
-                self.metrics.window_hits.add_alone(1);
+                self.account.metrics.window_hits.add_alone(1);
             } else {
-                self.metrics.window_misses.add_alone(1);
+                self.account.metrics.window_misses.add_alone(1);
             }
             let end = range.end.min((u64::from(window) + 1) * object.window_bytes());
             transfer.send_window(pin, end).await?;
@@ -98,7 +96,7 @@ impl<'t> Transfer<'t> {
     async fn send_window(&mut self, pin: Pin<'t>, end: u64) -> Result<(), SendError> {
         let mut pin = Some(pin);
         loop {
-            let allowed = match self.sender.rate {
+            let allowed = match self.sender.account.rate {
                 Some(_) => self.pause(&mut pin).await?,
                 None => u64::MAX,
             };
@@ -127,7 +125,7 @@ impl<'t> Transfer<'t> {
             *pin = None;
         }
         let paused_at = Instant::now();
-        let allowed = self.sender.allowance().await;
+        let allowed = self.sender.account.allowance().await;
         self.taking.forgive(paused_at.elapsed());
         Ok(allowed)
     }
@@ -178,7 +176,8 @@ impl<'t> Transfer<'t> {
             let now = Instant::now();
             // Ended before its time: memory is short, and this is who holds it.
             let is_unwanted = waited.is_err() && !self.taking.left(now).is_zero();
-            let acknowledged = sender.sent.body_bytes.get().saturating_sub(unacknowledged(sender.stream)?);
+            let acknowledged =
+                sender.account.sent.body_bytes.get().saturating_sub(unacknowledged(sender.stream)?);
             if is_unwanted || self.taking.is_missed(now, acknowledged) {
                 return Err(SendError::Slow);
             }

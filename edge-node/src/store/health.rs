@@ -34,6 +34,8 @@ pub(crate) struct StoreHealth {
     /// Half the slots of a kind are stuck, or the root does not answer: what is not cached had better be asked of another
     /// edge.
     pub(crate) is_degraded: bool,
+    /// There is no store where it should be mounted; then it is degraded, too.
+    pub(crate) is_absent: bool,
 }
 
 impl Store {
@@ -43,7 +45,8 @@ impl Store {
             under_way: health.under_way.load(Ordering::Relaxed),
             stuck: health.stuck.load(Ordering::Relaxed),
             waiting: health.waiting.load(Ordering::Relaxed),
-            is_degraded: health.is_degraded.load(Ordering::Relaxed),
+            is_degraded: health.is_degraded.load(Ordering::Relaxed) || self.presence.is_absent(),
+            is_absent: self.presence.is_absent(),
         }
     }
 
@@ -93,7 +96,8 @@ impl Store {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let mut asking = std::pin::pin!(statx_root(&self.root));
+            let root = self.presence.root();
+            let mut asking = std::pin::pin!(statx_root(&root));
             let answer = match tokio::time::timeout(ANSWER_WITHIN, asking.as_mut()).await {
                 Ok(answer) => answer,
                 Err(_) => {

@@ -50,6 +50,23 @@ impl WindowFile {
         Ok(())
     }
 
+    /// Copies a range that was written.
+    ///
+    /// # Errors
+    /// It does not end within the memory.
+    pub(crate) fn read(&self, offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+        let mut at = offset;
+        while !bytes.is_empty() {
+            let count = rustix::io::pread(&self.memory, &mut *bytes, at)?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            at += count as u64;
+            bytes = &mut bytes[count..];
+        }
+        Ok(())
+    }
+
     /// Frees the memory of a range. Pages that sockets still hold stay what they were.
     pub(crate) fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

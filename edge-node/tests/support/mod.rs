@@ -53,9 +53,19 @@ impl Edge {
     }
 
     pub fn start_configured(top: &str, cache: &str, limits: &str) -> Self {
+        Self::start_prepared(top, cache, limits, |_| ())
+    }
+
+    /// `prepare` is given the folder that the configuration will be in.
+    pub fn start_prepared(top: &str, cache: &str, limits: &str, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        prepare(folder.path());
         let root = folder.path().join("root");
         fs::create_dir(&root).unwrap();
+        // An empty root is taken for a mount that is missing.
+        if !top.contains("root_marker") {
+            fs::write(root.join(".store"), "").unwrap();
+        }
         let keys = KeyFile::load_or_create(&folder.path().join("keys.jwks.json")).unwrap();
         let (address, admin) = (free_address(), free_address());
         let threads = if top.contains("threads") { "" } else { "threads = 2\n" };

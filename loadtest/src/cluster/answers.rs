@@ -56,6 +56,10 @@ pub struct EdgeStatus {
     pub id: String,
     /// Whether its health is good.
     pub up: bool,
+    /// As the API names it.
+    pub state: String,
+    /// Why it is degraded, where it is.
+    pub reason: Option<String>,
     /// The part of all files that it is first candidate of, 0 to 1. Routing follows health a moment later.
     pub share: f64,
 }
@@ -72,9 +76,12 @@ impl EdgeStatus {
     }
 
     fn parse(json: &Value) -> anyhow::Result<Self> {
+        let state = text(json, "state")?;
         Ok(Self {
             id: text(json, "id")?,
-            up: text(json, "state")? == "up",
+            up: state == "up",
+            state,
+            reason: json["reason"].as_str().map(str::to_owned),
             share: json["share"].as_f64().context("no share")?,
         })
     }

@@ -1,8 +1,9 @@
 //! One program of a cluster: where it listens, what it says, whether it is ready.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
 use crate::client::{self, Answer};
+use crate::hosts::Host;
 use crate::process::Process;
 use crate::settings::Addresses;
 use crate::wait::wait_until;
@@ -39,6 +40,11 @@ impl Member {
         self.addresses.admin.url()
     }
 
+    /// Where it lives.
+    pub fn host(&self) -> &Host {
+        self.addresses.public.host()
+    }
+
     /// Everything it has logged so far.
     ///
     /// # Errors
@@ -68,6 +74,31 @@ impl Member {
         let text = client::get_here(&format!("{}/metrics", self.admin_url()))?.text();
         let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.with_context(|| format!("no {series} in {text}"))?.parse().context("a metric is a number")
+    }
+
+    /// Which process answers on its admin port.
+    ///
+    /// # Errors
+    /// None does.
+    pub fn instance(&self) -> anyhow::Result<String> {
+        let told = self.readiness()?.json()?;
+        Ok(told["instance"].as_str().context("/readyz names the instance")?.to_owned())
+    }
+
+    /// Starts a successor, which takes its listeners over, and waits until that one is ready; gives the predecessor.
+    ///
+    /// # Errors
+    /// The successor ends, or does not take over.
+    pub fn upgrade(&mut self) -> anyhow::Result<Process> {
+        let before = self.instance()?;
+        let predecessor = self.process.start_beside()?;
+        wait_until(&format!("a successor of {} answers", self.id()), || {
+            ensure!(self.process.is_running()?, "the successor has ended:\n{}", self.process.log_tail());
+            // A question that was on its way as the process changed has no answer.
+            Ok(self.instance().is_ok_and(|instance| instance != before))
+        })?;
+        self.wait_until_ready()?;
+        Ok(predecessor)
     }
 
     /// Starts it again, ending it first where it runs, and waits until it is ready.

@@ -1,35 +1,52 @@
-//! A Redis of a cluster's own, on a socket in its folder, which keeps all that it has confirmed.
+//! A Redis of a cluster's own, on a socket in its folder or on a host, which keeps all that it has confirmed.
 
 use std::io::{Read as _, Write as _};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
+use crate::hosts::Host;
+use crate::ports::Port;
 use crate::process::Process;
 use crate::wait::wait_until;
+
+/// What it asks everybody for.
+pub const PASSWORD: &str = "redis-s-password";
 
 /// A `redis-server`.
 #[derive(Debug)]
 pub struct RedisServer {
     process: Process,
     socket: PathBuf,
+    /// Where others are to find it, if not at the socket.
+    port: Option<Port>,
 }
 
 impl RedisServer {
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(super) fn new(folder: &Path, port: Option<Port>) -> Self {
         let socket = folder.join("redis.sock");
         let mut arguments = vec!["--unixsocket".into(), socket.clone().into(), "--dir".into(), folder.into()];
+        let number = port.as_ref().map_or(0, Port::number).to_string();
+        let address = port.as_ref().map_or(Ipv4Addr::LOCALHOST, |port| port.host().address()).to_string();
+        let network = ["--port", &number, "--bind", &address, "--protected-mode", "no"];
+        arguments.extend(network.map(Into::into));
         // Every answer is durable.
-        let rest = ["--port", "0", "--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+        let rest =
+            ["--requirepass", PASSWORD, "--save", "", "--appendonly", "yes", "--appendfsync", "always"];
         arguments.extend(rest.map(Into::into));
         let process =
             Process::with_arguments("redis", "redis-server".into(), arguments, folder.join("redis.log"));
-        Self { process, socket }
+        let process = process.on(port.as_ref().map_or(&Host::local(), Port::host));
+        Self { process, socket, port }
     }
 
     pub fn url(&self) -> String {
-        format!("unix://{}", self.socket.display())
+        match &self.port {
+            Some(port) => format!("redis://:{PASSWORD}@{}", port.address()),
+            None => format!("unix://{}?pass={PASSWORD}", self.socket.display()),
+        }
     }
 
     /// Starts it, or starts it again with what it has on disk, and waits until it answers.
@@ -48,6 +65,11 @@ impl RedisServer {
         })
     }
 
+    /// Where it lives, if on a host.
+    pub fn host(&self) -> Option<&Host> {
+        self.port.as_ref().map(Port::host)
+    }
+
     /// SIGKILL.
     ///
     /// # Errors
@@ -56,13 +78,18 @@ impl RedisServer {
         self.process.kill()
     }
 
-    /// Whatever it says, it has begun to, and is not loading any more.
+    pub(super) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// It has begun to, and is not loading any more.
     fn answers(&self) -> bool {
         let Ok(mut stream) = UnixStream::connect(&self.socket) else {
             return false;
         };
-        let mut answer = [0; 64];
-        let asked = stream.write_all(b"PING\r\n").and_then(|()| stream.read(&mut answer));
-        matches!(asked, Ok(length) if length > 0 && !answer.starts_with(b"-LOADING"))
+        let asked = format!("AUTH {PASSWORD}\r\nPING\r\nQUIT\r\n");
+        let mut answer = String::new();
+        let told = stream.write_all(asked.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
+        told.is_ok() && answer.contains("PONG")
     }
 }

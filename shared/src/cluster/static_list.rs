@@ -6,7 +6,7 @@ use super::{EdgeId, EdgeList, EdgeRecord, Registry};
 
 /// Two edges of the list have one id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("two edges have the id '{0}'")]
+#[error("two edges have the id '{0}'; give each one of its own")]
 pub struct SharedEdgeId(pub EdgeId);
 
 #[derive(Debug)]

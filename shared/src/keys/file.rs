@@ -9,8 +9,9 @@ use arc_swap::ArcSwap;
 
 use super::jwks::{self, JwksError};
 use super::{KeyId, KeyRing, KeyState, Secret, TokenKey};
-use crate::followed::{Stamp, follow};
+use crate::followed::{Asked, Stamp, follow};
 use crate::private_file::{self, PrivateFileError, write_new};
+use crate::revocations::{Instant, RevocationBook, Revocations};
 
 /// Why a key file is not used. Each names the file and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +32,10 @@ pub enum KeyFileError {
 pub struct KeyFile {
     path: PathBuf,
     loaded: Stamp,
-    ring: ArcSwap<KeyRing>,
+    /// As the file has it.
+    read: ArcSwap<KeyRing>,
+    /// Without what is revoked.
+    ring: Arc<ArcSwap<KeyRing>>,
 }
 
 impl KeyFile {
@@ -41,8 +45,9 @@ impl KeyFile {
     /// It is missing, exposed, unreadable or holds no key set.
     pub fn load(path: &Path) -> Result<Arc<Self>, KeyFileError> {
         let loaded = Stamp::of([path]);
-        let ring = ArcSwap::from_pointee(read(path)?);
-        Ok(Arc::new(Self { path: path.to_owned(), loaded, ring }))
+        let read = Arc::new(read(path)?);
+        let ring = Arc::new(ArcSwap::new(Arc::clone(&read)));
+        Ok(Arc::new(Self { path: path.to_owned(), loaded, read: ArcSwap::new(read), ring }))
     }
 
     /// Reads the file, or makes it with one random key, mode 0600, where it is missing. Whoever finds it made by
@@ -69,21 +74,42 @@ impl KeyFile {
         Self::load(path)
     }
 
-    /// The ring last read.
-    pub fn ring(&self) -> &ArcSwap<KeyRing> {
+    /// The ring to use.
+    pub fn ring(&self) -> &Arc<ArcSwap<KeyRing>> {
         &self.ring
     }
 
-    /// Follows the file for ever: a good change is taken, a bad one is logged once and leaves the ring as it is.
-    pub async fn follow(self: Arc<Self>) {
-        follow(&[&self.path], self.loaded.clone(), || self.reread()).await;
+    /// Uses no key that is revoked.
+    pub fn bar(&self, revocations: &Revocations) {
+        let now = Instant::now();
+        self.ring.store(Arc::new(self.read.load().without(|id| revocations.is_key_revoked(id, now))));
+        if self.ring.load().minting().is_none() {
+            tracing::error!(path = %self.path.display(), "every key that may mint is revoked; put a new one there");
+        }
     }
 
-    fn reread(&self) {
+    /// Follows the file, and what is revoked of it, for ever: a good change is taken, a bad one is logged once and leaves
+    /// the ring as it is.
+    pub async fn follow(self: Arc<Self>, asked: Asked, book: Arc<RevocationBook>) {
+        let paths = [&*self.path];
+        let mut changes = book.changes();
+        let following = follow(&paths, self.loaded.clone(), asked, || self.reread(&book.load()));
+        let barring = async {
+            while changes.changed().await.is_ok() {
+                self.bar(&book.load());
+            }
+            std::future::pending::<()>().await;
+        };
+        self.bar(&book.load());
+        tokio::join!(following, barring);
+    }
+
+    fn reread(&self, revocations: &Revocations) {
         match read(&self.path) {
             Ok(ring) => {
                 tracing::info!(path = %self.path.display(), current = %ring.current().id(), "key file reread");
-                self.ring.store(Arc::new(ring));
+                self.read.store(Arc::new(ring));
+                self.bar(revocations);
             }
             Err(error) => tracing::error!(%error, "key file not taken; the keys read before stay in use"),
         }
@@ -99,11 +125,8 @@ fn read(path: &Path) -> Result<KeyRing, KeyFileError> {
     jwks::parse(text.as_bytes()).map_err(|source| KeyFileError::Content { path: path_of(), source })
 }
 
-/// One key, named after its day and a random part.
 fn fresh_ring() -> KeyRing {
-    let today = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let id = KeyId::parse(format!("{}-{}", &today[..10], &crate::token::random_id()[..6]));
-    let id = id.expect("a date and base64url characters make a key id");
+    let id = KeyId::random(SystemTime::now());
     KeyRing::new(vec![TokenKey::new(id, KeyState::Current, Secret::random())])
         .expect("one current key is a ring")
 }
@@ -116,6 +139,7 @@ mod tests {
 
     use super::*;
     use crate::followed::LOOK_EVERY;
+    use crate::revocations::{Kind, Mark, Target};
 
     #[test]
     fn a_missing_file_is_made_private_and_kept() {
@@ -138,13 +162,36 @@ mod tests {
         assert!(message.contains("0640") && message.contains("chmod 600"), "{message}");
     }
 
+    #[test]
+    fn a_revoked_key_is_used_no_more_and_one_that_was_to_come_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.jwks.json");
+        let key = |id: &str, state| TokenKey::new(KeyId::parse(id).unwrap(), state, Secret::random());
+        let keys = [("old", KeyState::Previous), ("now", KeyState::Current), ("next", KeyState::Next)]
+            .map(|(id, state)| key(id, state));
+        write_new(&path, &jwks::print(&KeyRing::new(keys.into()).unwrap())).unwrap();
+        let file = KeyFile::load(&path).unwrap();
+        let book = RevocationBook::open(None).unwrap();
+        let now = Instant::now();
+        let table = [("now", Some("next"), 2), ("next", None, 1), ("old", None, 0)];
+        for (revoked, minting, count) in table {
+            let mark = Mark { set: now, until: Instant(now.0 + 60_000), cut: false };
+            book.merge([(Target::new(Kind::Key, revoked).unwrap(), mark)]);
+            file.bar(&book.load());
+            let ring = file.ring().load();
+            assert_eq!(ring.minting().map(|key| key.id().as_str()), minting, "{revoked}");
+            assert_eq!(ring.newest_first().count(), count, "{revoked}");
+        }
+    }
+
     #[tokio::test]
     async fn changes_are_followed_and_bad_ones_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys.jwks.json");
         let file = KeyFile::load_or_create(&path).unwrap();
         let first = file.ring().load().current().id().clone();
-        let follower = tokio::spawn(Arc::clone(&file).follow());
+        let follower =
+            tokio::spawn(Arc::clone(&file).follow(Asked::never(), RevocationBook::open(None).unwrap()));
         tokio::task::yield_now().await;
 
         fs::write(&path, "{").unwrap();

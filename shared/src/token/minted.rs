@@ -5,26 +5,25 @@
 use std::borrow::Cow;
 
 use super::NumericDate;
-use super::claims::{Claims, Draft, Place, RawClaims};
+use super::claims::{Claims, Draft, Place};
 
 /// Digits of a number that is surely exact as a `f64` and within a `u64`.
 const DIGITS_MAX: usize = 15;
 
-/// The claims, or `None` where the text is of another form, good or bad.
-pub(super) fn read(plaintext: &[u8]) -> Option<RawClaims<'_>> {
+/// Fills a draft; `None`, with part of it filled, where the text is of another form, good or bad.
+pub(super) fn read<'a>(plaintext: &'a [u8], draft: &mut Draft<'a>) -> Option<()> {
     // Looked at once for all: without escapes and control characters, a string ends at the next quote.
     let special = plaintext.iter().fold(false, |found, byte| found | (*byte < b' ') | (*byte == b'\\'));
     if special {
         return None;
     }
     let mut rest = std::str::from_utf8(plaintext).ok()?.strip_prefix('{')?;
-    let mut draft = Draft::new();
     loop {
         let (name, value) = string(rest)?;
         rest = member(draft.place(name)?, value.strip_prefix(':')?)?;
         match rest.as_bytes() {
             [b',', ..] => rest = &rest[1..],
-            b"}" => return draft.finish().ok(),
+            b"}" => return Some(()),
             _ => return None,
         }
     }
@@ -138,17 +137,53 @@ fn fill<T>(place: &mut Option<T>, value: T) -> Option<()> {
 /// A string's content, and what follows its closing quote.
 fn string(text: &str) -> Option<(&str, &str)> {
     let content = text.strip_prefix('"')?;
-    let end = memchr::memchr(b'"', content.as_bytes())?;
+    let end = quote(content.as_bytes())?;
     Some((&content[..end], &content[end + 1..]))
+}
+
+/// Where the first quote is, eight bytes at a time: names and values are short, and there are twenty of them. A library's
+/// search is faster in long texts, and takes 3 ns to begin.
+fn quote(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let (words, rest) = text.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        // The lowest bit that is left is the high bit of the first byte that was a quote (Warren, Hacker's Delight, 6-1).
+        let differs = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'"'));
+        let quotes = differs.wrapping_sub(ONES) & !differs & (ONES << 7);
+        if quotes != 0 {
+            return Some(at * 8 + (quotes.trailing_zeros() / 8) as usize);
+        }
+    }
+    rest.iter().position(|byte| *byte == b'"').map(|at| words.len() * 8 + at)
 }
 
 /// A whole number without a sign, and what follows it. A fraction or exponent that follows is no member's end.
 fn number(text: &str) -> Option<(u64, &str)> {
-    let digits = text.bytes().take(DIGITS_MAX + 1).take_while(u8::is_ascii_digit).count();
-    let has_leading_zero = digits > 1 && text.starts_with('0');
-    if digits == 0 || digits > DIGITS_MAX || has_leading_zero {
-        return None;
+    let (mut value, mut digits) = (0, 0);
+    for byte in text.bytes().take(DIGITS_MAX + 1) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        value = value * 10 + u64::from(digit);
+        digits += 1;
     }
-    let value = text.bytes().take(digits).fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
-    Some((value, &text[digits..]))
+    let has_leading_zero = digits > 1 && text.starts_with('0');
+    let is_exact = (1..=DIGITS_MAX).contains(&digits) && !has_leading_zero;
+    is_exact.then(|| (value, &text[digits..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn quotes_are_where_the_library_finds_them(text in proptest::collection::vec(prop_oneof![Just(b'"'), any::<u8>()], 0..40), skip in 0..20_usize) {
+            let text = &text[skip.min(text.len())..];
+            prop_assert_eq!(quote(text), memchr::memchr(b'"', text));
+        }
+    }
 }

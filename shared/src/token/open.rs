@@ -9,9 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::claims::RawClaims;
-use super::{Claims, IV_BYTES, NumericDate, TAG_BYTES, TOKEN_BYTES_MAX, TokenError, minted};
-use crate::file_id::FileId;
+use super::claims::Draft;
+use super::{Claims, IV_BYTES, NumericDate, TAG_BYTES, TOKEN_BYTES_MAX, TokenError, base64url, minted};
 use crate::json::{Text, UnknownNames, set_once};
 use crate::keys::{KeyRing, Kind, TokenKey};
 
@@ -40,9 +39,11 @@ pub fn open<'s>(
     now: NumericDate,
     scratch: &'s mut Scratch,
 ) -> Result<Claims<'s>, TokenError> {
-    let claims = open_authentic(token, keys, scratch)?;
-    claims.judge(now)?;
-    Ok(claims)
+    let opened = open_authentic(token, keys, scratch);
+    if let Ok(claims) = &opened {
+        claims.judge(now)?;
+    }
+    opened
 }
 
 /// Verifies and decrypts a token, be it expired or not yet valid: [`Claims::judge`] is the caller's to ask.
@@ -108,10 +109,8 @@ fn decode_exact<const N: usize>(part: &[u8]) -> Result<[u8; N], TokenError> {
     if part.len() != (N * 4).div_ceil(3) {
         return Err(TokenError::Length);
     }
-    match URL_SAFE_NO_PAD.decode_slice(part, &mut bytes) {
-        Ok(length) if length == N => Ok(bytes),
-        _ => Err(TokenError::Encoding),
-    }
+    base64url::decode(part, &mut bytes).ok_or(TokenError::Encoding)?;
+    Ok(bytes)
 }
 
 struct Sealed<'t> {
@@ -124,8 +123,7 @@ struct Sealed<'t> {
 impl Sealed<'_> {
     /// Decrypts into the front of `scratch`; gives the number of bytes.
     fn decrypt(&self, key: &TokenKey, scratch: &mut [u8]) -> Result<usize, TokenError> {
-        let length =
-            URL_SAFE_NO_PAD.decode_slice(self.ciphertext, scratch).map_err(|_| TokenError::Encoding)?;
+        let length = base64url::decode(self.ciphertext, scratch).ok_or(TokenError::Encoding)?;
         key.cipher()
             .decrypt_inout_detached(
                 &self.iv.into(),
@@ -222,9 +220,9 @@ impl<'de> Visitor<'de> for HeaderVisitor {
 
 /// Authentic plaintext → claims.
 fn read(plaintext: &[u8]) -> Result<Claims<'_>, TokenError> {
-    let RawClaims { file_id, rest } = match minted::read(plaintext) {
-        Some(claims) => claims,
-        None => serde_json::from_slice(plaintext).map_err(|_| TokenError::Claims)?,
-    };
-    Ok(Claims { file_id: FileId::parse(file_id).map_err(|_| TokenError::FileId)?, ..rest })
+    let mut draft = Draft::new();
+    if minted::read(plaintext, &mut draft).is_none() {
+        draft = serde_json::from_slice(plaintext).map_err(|_| TokenError::Claims)?;
+    }
+    draft.finish()
 }

@@ -52,6 +52,7 @@ pub enum SealedError {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Call {
     pub plaintext: Vec<u8>,
+    pub sent_at: SystemTime,
     /// No other call has it: what a replay is known by.
     pub mac: [u8; MAC_BYTES],
 }
@@ -106,12 +107,17 @@ impl SealedCalls {
             _ => {}
         }
         let plaintext = self.key.open(data.as_bytes()).map_err(|_| SealedError::Decryption)?;
-        Ok(Call { plaintext, mac })
+        Ok(Call { plaintext, sent_at, mac })
     }
 
     /// The Fernet text of an answer.
     pub fn seal(&self, plaintext: &[u8], now: SystemTime) -> String {
         self.key.seal(plaintext, now)
+    }
+
+    /// The plaintext of an answer, as its caller opens it; none where another key sealed it.
+    pub fn open(&self, answer: &str) -> Option<Vec<u8>> {
+        self.key.open(answer.as_bytes()).ok()
     }
 
     /// What may be published of the encryption key: the first 16 hex digits of the SHA-256 of its text as configured.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use sluice_loadtest::certificates;
 use sluice_loadtest::ports::Port;
 use sluice_shared::file_id::FileId;
 use sluice_shared::keys::KeyFile;
@@ -22,11 +23,16 @@ pub(crate) fn start(
     root: &Path,
     program: &Path,
     cache_bytes: Option<u64>,
+    has_tls: bool,
 ) -> anyhow::Result<Server> {
     let keys = KeyFile::load_or_create(&own.join("keys.jwks.json"))?;
     let (port, admin) = (Port::take()?, Port::take()?);
+    let tls_port = has_tls.then(Port::take).transpose()?;
+    if has_tls {
+        certificates::write(own)?;
+    }
     let config = own.join("edge.toml");
-    fs::write(&config, configuration(root, &port, &admin, cache_bytes))?;
+    fs::write(&config, configuration(root, &port, &admin, cache_bytes, tls_port.as_ref()))?;
     let command = [
         program.to_str().context("the edge's path is text")?,
         "--config",
@@ -37,24 +43,39 @@ pub(crate) fn start(
         let _taken = &admin;
         sign(file, number, &keys)
     };
-    Server::start(Kind::Edge, &command, port, Box::new(sign), own)
+    let server = Server::start(Kind::Edge, &command, port, Box::new(sign), own)?;
+    Ok(match tls_port {
+        Some(tls_port) => server.with_tls(tls_port),
+        None => server,
+    })
 }
 
-fn configuration(root: &Path, port: &Port, admin: &Port, cache_bytes: Option<u64>) -> String {
+fn configuration(
+    root: &Path,
+    port: &Port,
+    admin: &Port,
+    cache_bytes: Option<u64>,
+    tls_port: Option<&Port>,
+) -> String {
+    let (tls_listen, tls) = tls_port.map_or_else(Default::default, |tls_port| {
+        let (cert, key) = (certificates::SERVER, certificates::SERVER_KEY);
+        let section = format!("[tls]\ncert_file = {cert:?}\nkey_file = {key:?}\n");
+        (format!("tls_listen = \"{}\"\n", tls_port.address()), section)
+    });
     let (listen, admin_listen, url, root) = (port.address(), admin.address(), port.url(), root.display());
     let cache =
         cache_bytes.map_or(String::new(), |bytes| format!("[cache]\nsize = \"{}KiB\"\n", bytes >> 10));
     format!(
         r#"id = "edge-1"
 listen = "{listen}"
-admin_listen = "{admin_listen}"
+{tls_listen}admin_listen = "{admin_listen}"
 advertise_url = "{url}"
 root = "{root}"
 zone = "a"
 threads = 1
 coordinator_urls = ["{COORDINATOR}"]
 
-{cache}
+{cache}{tls}
 # All clients of a comparison share few addresses.
 [limits]
 connections_per_address = 50000

@@ -12,9 +12,9 @@ use tempfile::TempDir;
 use crate::meter::Meter;
 use crate::report::Measures;
 use crate::scenario::Selection;
-use crate::server::{Kind, Known, Links, Server};
+use crate::server::{Front, Kind, Known, Links, Server};
 use crate::wrk::{Order, Wrk};
-use crate::{edge, nginx};
+use crate::{edge, h2load, nginx};
 
 /// Lies beneath every root: servers are checked with it when they start.
 const PROBE: Known = Known { name: "probe", bytes: 1 << 10 };
@@ -38,6 +38,7 @@ pub(crate) struct Load<'l> {
     pub(crate) links: &'l Links,
     pub(crate) connections: u32,
     pub(crate) order: Order,
+    pub(crate) front: Front,
 }
 
 impl Lab {
@@ -72,10 +73,27 @@ impl Lab {
         root: &Path,
         cache_bytes: Option<u64>,
     ) -> anyhow::Result<Server> {
+        self.start_as(kind, root, cache_bytes, false)
+    }
+
+    /// As [`Lab::start`]; it speaks TLS beside plain HTTP.
+    pub(crate) fn start_with_tls(&self, kind: Kind, root: &Path) -> anyhow::Result<Server> {
+        self.start_as(kind, root, None, true)
+    }
+
+    fn start_as(
+        &self,
+        kind: Kind,
+        root: &Path,
+        cache_bytes: Option<u64>,
+        has_tls: bool,
+    ) -> anyhow::Result<Server> {
         let own = self.server_folder()?;
         let mut server = match kind {
-            Kind::Edge => edge::start(&own, root, &self.edge, cache_bytes)?,
-            Kind::Nginx | Kind::NginxCache | Kind::NginxThreads => nginx::start(&own, root, kind)?,
+            Kind::Edge => edge::start(&own, root, &self.edge, cache_bytes, has_tls)?,
+            Kind::Nginx | Kind::NginxCache | Kind::NginxThreads | Kind::NginxTls => {
+                nginx::start(&own, root, kind)?
+            }
             Kind::BareHyper | Kind::Python | Kind::PythonTuned | Kind::Coordinator => {
                 bail!("{} serves no files", kind.name())
             }
@@ -116,8 +134,9 @@ impl Lab {
     /// Warms a server up, then measures it, whatever comes of it: no answer at all is a result too. The warm-up takes a
     /// fifth of the time, at least a second. Where others used the cores meanwhile, it is measured again.
     pub(crate) fn measure_as_it_is(&self, server: &mut Server, load: &Load<'_>) -> anyhow::Result<Measures> {
-        let run = |server: &Server, seconds| {
-            self.wrk.run(server, load.links, load.connections, seconds, load.order)
+        let run = |server: &Server, seconds| match load.front {
+            Front::H2 => h2load::run(server, load.links, load.connections, seconds),
+            _ => self.wrk.run(server, load, seconds),
         };
         let warm_up = (self.seconds / 5).max(1);
         load.links.renew(warm_up)?;

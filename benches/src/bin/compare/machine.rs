@@ -111,6 +111,15 @@ pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<f64> {
     Ok(ticks / TICKS_PER_SECOND)
 }
 
+/// Seconds of processor time that programs have used that this one ran and waited for.
+pub(crate) fn children_cpu_time() -> anyhow::Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let (_, rest) = stat.rsplit_once(')').context("no name in /proc/self/stat")?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    ensure!(fields.len() > 14, "too few fields in /proc/self/stat");
+    Ok((fields[13].parse::<f64>()? + fields[14].parse::<f64>()?) / TICKS_PER_SECOND)
+}
+
 /// Seconds that all cores have run anything, or were taken away by whoever runs this machine (proc(5), `/proc/stat`).
 pub(crate) fn busy_time() -> anyhow::Result<f64> {
     let stat = fs::read_to_string("/proc/stat")?;

@@ -9,6 +9,7 @@ mod coordinator;
 mod crowd;
 mod edge;
 mod fio;
+mod h2load;
 mod lab;
 mod machine;
 mod meter;
@@ -43,6 +44,7 @@ use crate::scenario::{Choice, Scenario, Selection};
 ///   idle     memory of kept connections
 ///   cold     one large file out of a slow store, beside fio; a thousand clients for one file
 ///   misses   a hundred thousand small files, a tenth of which fits the edge's cache
+///   tls      files over TLS and over HTTP/2, 16 KiB and 64 MiB
 ///   mint     a coordinator's answers with tokens, beside bare hyper and a Python server
 ///
 /// Stores that hang or are slow are FUSE filesystems, which take root, or fusermount3. Where other programs use the
@@ -65,7 +67,7 @@ struct Arguments {
     /// The coordinator's program; the one built beside this one if not said.
     #[arg(long, value_name = "FILE")]
     path_to_coordinator: Option<PathBuf>,
-    /// Where the JSON goes.
+    /// Where the JSON goes; the same as Markdown goes beside it, with the machine and all versions in both.
     #[arg(long, value_name = "FILE", default_value = "target/compare.json")]
     out: PathBuf,
     /// Measures nothing: prints short tables of an earlier run's JSON.
@@ -105,8 +107,11 @@ fn main() -> anyhow::Result<()> {
         }
     }
     let mut out = io::stdout().lock();
-    writeln!(out, "\n{}", tables::full(&report))?;
+    let tables = tables::full(&report);
+    writeln!(out, "\n{tables}")?;
     write_json(&arguments.out, &report)?;
+    let beside = arguments.out.with_extension("md");
+    fs::write(&beside, tables).with_context(|| format!("cannot write {}", beside.display()))?;
     writeln!(out, "Written to {}, after {} s", arguments.out.display(), began.elapsed().as_secs())?;
     failed
 }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use md5::{Digest, Md5};
+use sluice_loadtest::certificates;
 use sluice_loadtest::ports::Port;
 
 use crate::server::{Kind, Server};
@@ -29,14 +30,22 @@ pub(crate) fn program() -> PathBuf {
 
 pub(crate) fn start(own: &Path, root: &Path, kind: Kind) -> anyhow::Result<Server> {
     let port = Port::take()?;
-    fs::write(own.join("nginx.conf"), configuration(own, root, &port, kind))?;
+    let tls_port = (kind == Kind::NginxTls).then(Port::take).transpose()?;
+    if tls_port.is_some() {
+        certificates::write(own)?;
+    }
+    fs::write(own.join("nginx.conf"), configuration(own, root, &port, tls_port.as_ref(), kind))?;
     let program = program();
     let folder = own.to_str().context("the folder's name is text")?;
     let command = [program.to_str().context("nginx's path is text")?, "-p", folder, "-c", "nginx.conf"];
-    Server::start(kind, &command, port, Box::new(sign), own)
+    let server = Server::start(kind, &command, port, Box::new(sign), own)?;
+    Ok(match tls_port {
+        Some(tls_port) => server.with_tls(tls_port),
+        None => server,
+    })
 }
 
-fn configuration(own: &Path, root: &Path, port: &Port, kind: Kind) -> String {
+fn configuration(own: &Path, root: &Path, port: &Port, tls_port: Option<&Port>, kind: Kind) -> String {
     let (own, root, address) = (own.display(), root.display(), port.address());
     // The folder is private to its owner, which a worker of another user could not enter.
     let user = if fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0) {
@@ -45,11 +54,19 @@ fn configuration(own: &Path, root: &Path, port: &Port, kind: Kind) -> String {
         ""
     };
     let files = match kind {
-        Kind::NginxCache => FILE_CACHE.to_owned(),
+        Kind::NginxCache | Kind::NginxTls => FILE_CACHE.to_owned(),
         // Files are read and sent by the threads of the default pool, 32; opened by the worker.
         Kind::NginxThreads => format!("{FILE_CACHE} aio threads;"),
         _ => String::new(),
     };
+    let sendfile = if tls_port.is_some() { "off" } else { "on" };
+    let tls = tls_port.map_or_else(String::new, |tls_port| {
+        let (cert, key) = (certificates::SERVER, certificates::SERVER_KEY);
+        format!(
+            "listen {} ssl http2 backlog=4096; ssl_certificate {own}/{cert}; ssl_certificate_key {own}/{key};",
+            tls_port.address()
+        )
+    });
     format!(
         r#"{user}
 daemon off;
@@ -61,7 +78,7 @@ events {{
 }}
 http {{
     access_log off;
-    sendfile on;
+    sendfile {sendfile};
     tcp_nopush on;
     keepalive_requests 1000000000;
     default_type application/octet-stream;
@@ -73,6 +90,7 @@ http {{
     {files}
     server {{
         listen {address} backlog=4096;
+        {tls}
         root {root};
         location / {{
             secure_link $arg_md5,$arg_expires;

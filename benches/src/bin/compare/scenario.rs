@@ -7,6 +7,7 @@ mod mint;
 mod misses;
 mod stalled;
 mod stuck;
+mod tls;
 mod warm;
 
 use std::fmt;
@@ -27,12 +28,13 @@ pub(crate) enum Scenario {
     Idle,
     Cold,
     Misses,
+    Tls,
     Mint,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Warm, Self::Stuck, Self::Stalled, Self::Idle, Self::Cold, Self::Misses, Self::Mint];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Warm, Self::Stuck, Self::Stalled, Self::Idle, Self::Cold, Self::Misses, Self::Tls, Self::Mint];
 
     pub(crate) fn run(self, lab: &Lab) -> anyhow::Result<Section> {
         let mut rows = Rows::default();
@@ -43,6 +45,7 @@ impl Scenario {
             Self::Idle => idle::run(lab, &mut rows),
             Self::Cold => cold::run(lab, &mut rows),
             Self::Misses => misses::run(lab, &mut rows),
+            Self::Tls => tls::run(lab, &mut rows),
             Self::Mint => mint::run(lab, &mut rows),
         }?;
         Ok(rows.conclude(self))
@@ -50,7 +53,7 @@ impl Scenario {
 
     pub(crate) fn goals(self) -> Vec<Goal> {
         match self {
-            Self::Warm | Self::Misses => Vec::new(),
+            Self::Warm | Self::Misses | Self::Tls => Vec::new(),
             Self::Stuck => stuck::goals(),
             Self::Stalled => stalled::GOALS.to_vec(),
             Self::Idle => idle::GOALS.to_vec(),
@@ -68,6 +71,7 @@ impl Scenario {
             Self::Idle => idle::TITLE,
             Self::Cold => cold::TITLE,
             Self::Misses => misses::TITLE,
+            Self::Tls => tls::TITLE,
             Self::Mint => mint::TITLE,
         }
     }
@@ -80,6 +84,7 @@ impl Scenario {
             Self::Idle => idle::COLUMNS,
             Self::Cold => cold::COLUMNS,
             Self::Misses => misses::COLUMNS,
+            Self::Tls => tls::COLUMNS,
             Self::Mint => mint::COLUMNS,
         }
     }
@@ -87,7 +92,7 @@ impl Scenario {
     /// Descriptors that a program may need.
     pub(crate) fn open_files(self) -> u64 {
         match self {
-            Self::Warm | Self::Mint => 4_000,
+            Self::Warm | Self::Tls | Self::Mint => 4_000,
             // Ten thousand connections, and files beside them.
             Self::Stalled | Self::Idle | Self::Cold | Self::Misses => 20_000,
             // The stores are part of this program and hold what their servers have open, round by round.
@@ -103,6 +108,7 @@ impl Scenario {
             Self::Idle => "idle",
             Self::Cold => "cold",
             Self::Misses => "misses",
+            Self::Tls => "tls",
             Self::Mint => "mint",
         }
     }
@@ -167,7 +173,10 @@ mod tests {
         assert!(some.has_case(Scenario::Warm, "16KiB") && !some.has_case(Scenario::Warm, "1KiB"));
         assert!(some.has_case(Scenario::Idle, "any"));
         assert!(
-            "cool".parse::<Choice>().unwrap_err().contains("warm, stuck, stalled, idle, cold, misses, mint")
+            "cool"
+                .parse::<Choice>()
+                .unwrap_err()
+                .contains("warm, stuck, stalled, idle, cold, misses, tls, mint")
         );
     }
 }

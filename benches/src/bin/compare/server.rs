@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     NginxCache,
     /// With `open_file_cache` and `aio threads`.
     NginxThreads,
+    /// With `open_file_cache`, TLS and HTTP/2, and no `sendfile`, which it cannot use there.
+    NginxTls,
     Edge,
     /// A ready-made answer, as fast as hyper gives it.
     BareHyper,
@@ -42,10 +44,11 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Nginx,
         Self::NginxCache,
         Self::NginxThreads,
+        Self::NginxTls,
         Self::Edge,
         Self::BareHyper,
         Self::Python,
@@ -58,6 +61,7 @@ impl Kind {
             Self::Nginx => "nginx",
             Self::NginxCache => "nginx + open_file_cache",
             Self::NginxThreads => "nginx + aio threads",
+            Self::NginxTls => "nginx + TLS",
             Self::Edge => "sluice-edge",
             Self::BareHyper => "bare hyper",
             Self::Python => "FastAPI + python-jose",
@@ -68,13 +72,24 @@ impl Kind {
 
     /// Whether the process that is started has a child do the work.
     fn is_nginx(self) -> bool {
-        matches!(self, Self::Nginx | Self::NginxCache | Self::NginxThreads)
+        matches!(self, Self::Nginx | Self::NginxCache | Self::NginxThreads | Self::NginxTls)
     }
 
     /// The place of a server's name in reports; what is no server comes last.
     pub(crate) fn rank(name: &str) -> usize {
         Self::ALL.iter().position(|kind| kind.name() == name).unwrap_or(Self::ALL.len())
     }
+}
+
+/// By what a server is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Front {
+    /// HTTP/1.1.
+    Plain,
+    /// The same over TLS.
+    Tls,
+    /// HTTP/2 over TLS.
+    H2,
 }
 
 /// A file beneath the root, its content following from its name as [`Content`] has it.
@@ -122,6 +137,8 @@ pub(crate) struct Server {
     pub(crate) kind: Kind,
     child: Child,
     port: Port,
+    /// Where it speaks TLS beside that, if it does.
+    tls_port: Option<Port>,
     sign: Sign,
     /// Whether whoever asks has to sign.
     asks_signed: bool,
@@ -145,7 +162,13 @@ impl Server {
             .stderr(output)
             .spawn()
             .with_context(|| format!("cannot run {}", command.join(" ")))?;
-        Ok(Self { kind, child, port, sign, asks_signed: false, folder: folder.to_owned() })
+        Ok(Self { kind, child, port, tls_port: None, sign, asks_signed: false, folder: folder.to_owned() })
+    }
+
+    /// It speaks TLS there, too.
+    pub(crate) fn with_tls(mut self, port: Port) -> Self {
+        self.tls_port = Some(port);
+        self
     }
 
     /// Has it asked with signatures.
@@ -170,6 +193,16 @@ impl Server {
 
     pub(crate) fn url(&self) -> String {
         self.port.url()
+    }
+
+    /// Where it is asked by a front.
+    pub(crate) fn url_of(&self, front: Front) -> anyhow::Result<String> {
+        if front == Front::Plain {
+            return Ok(self.url());
+        }
+        let port =
+            self.tls_port.as_ref().with_context(|| format!("{} was started without TLS", self.name()))?;
+        Ok(format!("https://{}", port.address()))
     }
 
     pub(crate) fn address(&self) -> SocketAddrV4 {

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::server::{Links, Server};
+use crate::lab::Load;
+use crate::server::Server;
 
 /// Takes the file of targets, a seed, and 0; or a file of whole requests, anything, and the length of each: they are sent
 /// as they are, in turn, from the first again after the last. The seed of targets: above 0 they are asked at random, at 0 in turn, below only the first one, which
@@ -94,24 +95,18 @@ impl Wrk {
         Ok(Self { script })
     }
 
-    pub(crate) fn run(
-        &self,
-        server: &Server,
-        links: &Links,
-        connections: u32,
-        seconds: u64,
-        order: Order,
-    ) -> anyhow::Result<Seen> {
+    pub(crate) fn run(&self, server: &Server, load: &Load<'_>, seconds: u64) -> anyhow::Result<Seen> {
+        let Load { links, connections, order, front } = load;
         let seed = match order {
             Order::First => -1,
             Order::InTurn => 0,
-            Order::AtRandom(seed) => i64::from(seed),
+            Order::AtRandom(seed) => i64::from(*seed),
         };
         let mut command = Command::new("wrk");
         command
             .args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "--timeout", "30s", "-s"])
             .arg(&self.script)
-            .arg(server.url())
+            .arg(server.url_of(*front)?)
             .arg("--")
             .arg(&links.path)
             .arg(seed.to_string())

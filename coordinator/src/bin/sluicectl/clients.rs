@@ -15,7 +15,14 @@ use crate::plain::{plain, plain_json};
 use crate::table::Table;
 use crate::{Format, Session, consent, output};
 
+pub(crate) mod transfer;
+
+use transfer::Import;
+
+const SEALS: &str = "/admin/v1/client-seals";
 const CLIENTS: &str = "/admin/v1/clients";
+/// An etcd that is there confirms what it has every few seconds.
+const STALE_SECONDS: f64 = 15.0;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -28,24 +35,19 @@ pub(crate) enum Command {
     /// Refuse a client's calls until it is enabled again.
     Disable(Named),
     /// Give a client a new secret, which is printed once; the old one is good no more.
-    Rotate(Consented),
+    Rotate(Named),
+    /// Give a coordinator the clients of a file, with the secrets that they have; what exists is kept and named.
+    Import(Import),
+    /// Seal clients in etcd anew, after coordinator_key was exchanged; then its old line is of no more use.
+    Reseal,
     /// Remove a client for good.
-    Remove(Consented),
+    Remove(Named),
 }
 
 #[derive(Args)]
 pub(crate) struct Named {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     access_key: String,
-}
-
-#[derive(Args)]
-pub(crate) struct Consented {
-    #[command(flatten)]
-    client: Named,
-    /// Do not ask.
-    #[arg(long)]
-    yes: bool,
 }
 
 /// A client as the API takes it.
@@ -104,18 +106,20 @@ impl Command {
             Self::Add(client) => add(session, &client),
             Self::Enable(Named { access_key }) => set(session, &access_key, "enable"),
             Self::Disable(Named { access_key }) => set(session, &access_key, "disable"),
-            Self::Rotate(Consented { client: Named { access_key }, yes }) => {
+            Self::Import(import) => import.run(session),
+            Self::Reseal => transfer::reseal(session, SEALS, "coordinator_key"),
+            Self::Rotate(Named { access_key }) => {
                 let question =
                     format!("Give client '{access_key}' a new secret? The old one is refused at once.");
-                consent::ask(&question, yes)?;
+                consent::ask(&question, session.yes)?;
                 let answer = session.coordinator.post(&path(&access_key, "/rotate"), String::new())?;
                 print_secret(session, &access_key, &answer)
             }
-            Self::Remove(Consented { client: Named { access_key }, yes }) => {
+            Self::Remove(Named { access_key }) => {
                 let question = format!("Remove client '{access_key}'? Its calls are refused at once.");
-                consent::ask(&question, yes)?;
+                consent::ask(&question, session.yes)?;
                 session.coordinator.delete(&path(&access_key, ""))?;
-                confirm(session, &format!("client '{access_key}' is removed"))
+                output::confirm(session.format, "", &format!("client '{access_key}' is removed"))
             }
         }
     }
@@ -127,11 +131,16 @@ fn path(access_key: &str, change: &str) -> String {
 
 fn list(session: &Session) -> Result<(), Fault> {
     let answer = session.coordinator.get(CLIENTS)?;
-    let text = match session.format {
-        Format::Json => plain_json(answer.json()),
-        Format::Table => table(answer.read::<Clients>()?),
-    };
-    output::print(&text).map_err(Fault::Output)
+    if session.format == Format::Json {
+        return output::print(&plain_json(answer.json())).map_err(Fault::Output);
+    }
+    let Clients { clients, skipped, stale_seconds } = answer.read()?;
+    output::print(&table(clients)).map_err(Fault::Output)?;
+    output::tell_skipped(skipped);
+    if let Some(seconds) = stale_seconds.filter(|seconds| *seconds > STALE_SECONDS) {
+        output::tell(&format!("etcd has not confirmed this for {seconds:.0} s; it is what was last known"));
+    }
+    Ok(())
 }
 
 fn add(session: &Session, client: &NewClient) -> Result<(), Fault> {
@@ -146,15 +155,7 @@ fn add(session: &Session, client: &NewClient) -> Result<(), Fault> {
 
 fn set(session: &Session, access_key: &str, change: &str) -> Result<(), Fault> {
     session.coordinator.post(&path(access_key, &format!("/{change}")), String::new())?;
-    confirm(session, &format!("client '{access_key}' is {change}d"))
-}
-
-/// The API has no JSON for this.
-fn confirm(session: &Session, sentence: &str) -> Result<(), Fault> {
-    match session.format {
-        Format::Json => Ok(()),
-        Format::Table => output::print(&plain(sentence)).map_err(Fault::Output),
-    }
+    output::confirm(session.format, "", &format!("client '{access_key}' is {change}d"))
 }
 
 #[derive(Deserialize)]
@@ -178,6 +179,10 @@ fn print_secret(session: &Session, access_key: &str, answer: &Answer) -> Result<
 #[derive(Deserialize)]
 struct Clients {
     clients: Vec<Client>,
+    #[serde(default)]
+    skipped: Vec<output::Skipped>,
+    #[serde(default)]
+    stale_seconds: Option<f64>,
 }
 
 /// As the API tells it; what a coordinator of another version leaves out is not shown.
@@ -195,7 +200,7 @@ struct Client {
     note: String,
 }
 
-fn table(list: Clients) -> String {
+fn table(clients: Vec<Client>) -> String {
     let mut table = Table::new([
         "ACCESS KEY",
         "SCHEME",
@@ -207,7 +212,7 @@ fn table(list: Clients) -> String {
         "PREFIXES",
         "NOTE",
     ]);
-    for client in list.clients {
+    for client in clients {
         let span = |secs| humantime::format_duration(Duration::from_secs(secs)).to_string().replace(' ', "");
         table.push([
             client.access_key,
@@ -269,7 +274,7 @@ mod tests {
     fn a_list_of_another_version_is_shown_as_far_as_it_goes() {
         let json =
             r#"{"clients":[{"access_key":"AK1","scheme":"new","enabled":true,"more":[1]}],"next":null}"#;
-        let text = table(serde_json::from_str(json).unwrap());
+        let text = table(serde_json::from_str::<Clients>(json).unwrap().clients);
         let cells: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(cells, ["AK1", "new", "yes", "-", "-", "-", "-", "-", "-"]);
     }

@@ -53,6 +53,10 @@ impl Coordinator {
         self.call(Method::POST, path, body)
     }
 
+    pub(crate) fn put(&self, path: &str, body: String) -> Result<Answer, Fault> {
+        self.call(Method::PUT, path, body)
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Result<Answer, Fault> {
         self.call(Method::DELETE, path, String::new())
     }
@@ -119,6 +123,7 @@ impl Coordinator {
             Ok(_) if status == StatusCode::NOT_FOUND && doubt == Doubt::None => {
                 Err(Fault::Foreign { url, status })
             }
+            Ok(problem) if status == StatusCode::CONFLICT => Err(Fault::Conflict { detail: problem.detail }),
             Ok(problem) if !status.is_success() => Err(Fault::Refused { detail: problem.detail }),
             _ => Err(Fault::Foreign { url, status }),
         }

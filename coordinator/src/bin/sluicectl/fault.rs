@@ -4,7 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use http::StatusCode;
+use sluice_coordinator::ClientsFileError;
 use sluice_shared::bearer::AdminTokenError;
+use sluice_shared::keys::KeyFileError;
 use sluice_shared::units::BaseUrl;
 
 use crate::coordinator::ANSWER_TIMEOUT;
@@ -14,8 +16,33 @@ pub(crate) enum Fault {
     /// In the coordinator's own words.
     #[error("{detail}")]
     Refused { detail: String },
+    /// Likewise, of what is there already or was changed meanwhile.
+    #[error("{detail}")]
+    Conflict { detail: String },
+    #[error("{0}")]
+    ClientsFile(ClientsFileError),
+    #[error("{0}")]
+    Left(String),
     #[error("{url} does not know the token in {file}; give one of its admin_token_file with --token-file", file = .file.display())]
     UnknownToken { url: BaseUrl, file: PathBuf },
+    /// What `token verify` or `token open` found; in words.
+    #[error("{0}")]
+    TokenNotGood(String),
+    #[error("{file} cannot be read: {cause}", file = .0.display(), cause = .1)]
+    Configuration(PathBuf, io::Error),
+    #[error(
+        "{file} is neither a coordinator's configuration (public_url) nor an edge's (root); say which with --program",
+        file = .0.display()
+    )]
+    WhichProgram(PathBuf),
+    #[error("cannot run {program}: {cause}; install it beside sluicectl, or name its folder in PATH")]
+    Program { program: String, cause: String },
+    #[error("cannot read standard input: {0}")]
+    Input(io::Error),
+    #[error("there is no token; give it as the argument, or on standard input")]
+    NoToken,
+    #[error("{0}")]
+    KeyFile(KeyFileError),
     #[error("nothing was changed")]
     Declined,
     #[error("cannot write to standard output: {0}")]
@@ -65,12 +92,24 @@ impl Fault {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Refused { .. }
+            | Self::Conflict { .. }
+            | Self::Left(_)
             | Self::UnknownToken { .. }
+            | Self::TokenNotGood(_)
             | Self::Declined
             | Self::Output(_)
             | Self::SecretLost { .. } => 1,
-            Self::TokenFile(_) | Self::TokenText(_) | Self::NobodyToAsk => 2,
-            Self::Unreachable { .. }
+            Self::TokenFile(_)
+            | Self::TokenText(_)
+            | Self::NobodyToAsk
+            | Self::Input(_)
+            | Self::Configuration(..)
+            | Self::WhichProgram(_)
+            | Self::NoToken
+            | Self::ClientsFile(_)
+            | Self::KeyFile(_) => 2,
+            Self::Program { .. }
+            | Self::Unreachable { .. }
             | Self::BrokenOff { .. }
             | Self::NoAnswer { .. }
             | Self::Foreign { .. } => 3,

@@ -6,29 +6,36 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use sluice_shared::papers;
 use sluice_shared::units::BaseUrl;
 
 use crate::coordinator::Coordinator;
 use crate::fault::Fault;
 
+mod barred;
+mod check;
 mod clients;
 mod consent;
 mod coordinator;
 mod edges;
+mod explain;
 mod fault;
+mod keys;
 mod links;
 mod output;
 mod plain;
+mod status;
 mod table;
+mod token;
 
 /// Over the options that every command has, so that its own stand apart.
 const EVERYWHERE: &str = "Options of every command";
 
 /// Operates a Sluice cluster through a coordinator's admin API.
 ///
-/// Exit codes: 0 done; 1 the coordinator refused, or you did; 2 the command cannot be run as it is given; 3 the
-/// coordinator cannot be reached, or does not answer within 10 s.
+/// Exit codes: 0 done; 1 the coordinator refused, or you did, or what was asked about is not good; 2 the command cannot be
+/// run as it is given; 3 the coordinator cannot be reached, or does not answer within 10 s. `check` has its own.
 #[derive(Parser)]
 #[command(name = "sluicectl", version)]
 struct Arguments {
@@ -57,6 +64,9 @@ struct Arguments {
     /// What to print: a table for people, or the API's JSON.
     #[arg(long, global = true, help_heading = EVERYWHERE, value_enum, default_value_t)]
     output: Format,
+    /// Do not ask before what cannot be undone.
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    yes: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -76,20 +86,50 @@ enum Command {
     /// Links that are made here.
     #[command(subcommand)]
     Links(links::Command),
+    /// The cluster on one screen: coordinators, edges, etcd, state and keys.
+    Status(status::Status),
     /// The edges, and how they are.
     #[command(subcommand)]
     Edges(edges::Command),
+    /// What tokens and tickets are sealed with.
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Take back what was given: links, and whatever a user, a client or a file is behind.
+    #[command(subcommand)]
+    Revoke(barred::Revoke),
+    /// Give nothing under a prefix.
+    Block(barred::Block),
+    /// Why a file's request goes to the edge that it goes to.
+    Explain(explain::Command),
+    /// Look at a coordinator's or an edge's configuration, and at all that it needs around it, before or while it runs.
+    ///
+    /// Exit codes: 0 all is well; 1 there are warnings; 2 something fails; 3 the program that checks cannot be run. Run it as
+    /// the user that the program runs as.
+    Check(check::Check),
+    /// What a token or ticket says, and whether it holds; by key files, without a coordinator.
+    #[command(subcommand)]
+    Token(token::Command),
 }
 
 /// What a command works with.
 struct Session {
     coordinator: Coordinator,
     format: Format,
+    /// Whoever runs it has said yes to all questions.
+    yes: bool,
 }
 
 fn main() -> ExitCode {
+    match papers::write_if_asked(Arguments::command()) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => {
+            output::tell(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    }
     match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(fault) => {
             output::tell(&fault.to_string());
             ExitCode::from(fault.exit_code())
@@ -97,16 +137,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> Result<(), Fault> {
-    let session = Session {
-        coordinator: Coordinator::new(arguments.coordinator, &arguments.token_file)?,
-        format: arguments.output,
+fn run(arguments: Arguments) -> Result<ExitCode, Fault> {
+    let format = arguments.output;
+    let session = || {
+        let coordinator = Coordinator::new(arguments.coordinator, &arguments.token_file)?;
+        Ok(Session { coordinator, format, yes: arguments.yes })
     };
-    match arguments.command {
-        Command::Clients(command) => command.run(&session),
-        Command::Links(command) => command.run(&session),
-        Command::Edges(command) => command.run(&session),
-    }
+    let done = match arguments.command {
+        Command::Check(check) => return check.run(format),
+        Command::Token(command) => command.run(format),
+        Command::Clients(command) => command.run(&session()?),
+        Command::Links(command) => command.run(&session()?),
+        Command::Status(status) => status.run(&session()?),
+        Command::Edges(command) => command.run(&session()?),
+        Command::Keys(command) => command.run(&session()?),
+        Command::Revoke(command) => command.run(&session()?),
+        Command::Block(block) => block.run(&session()?),
+        Command::Explain(command) => command.run(&session()?),
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn admin_url(text: &str) -> Result<BaseUrl, String> {
@@ -114,14 +163,12 @@ fn admin_url(text: &str) -> Result<BaseUrl, String> {
     if url.as_str().starts_with("http://") {
         Ok(url)
     } else {
-        Err("the admin port speaks http only".to_owned())
+        Err("the admin port speaks http only, whatever the coordinator's [tls]; write http://".to_owned())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::routing::CANDIDATES_MAX;
 
 fn member(number: usize, weight: u16) -> (EdgeId, Weight) {
     let id = EdgeId::parse(&format!("edge-{number}")).unwrap();
@@ -17,10 +18,16 @@ fn ring_of(members: &[(EdgeId, Weight)]) -> Ring {
     ring
 }
 
-/// The ids of a key's owners, in turn.
+/// The ids of a key's owners, in turn: four at most.
 fn owners(ring: &Ring, table: &Table, key: &str) -> Vec<String> {
-    let indices = table.owners(key.as_bytes()).iter();
-    indices.map(|index| ring.members()[*index as usize].0.to_string()).collect()
+    let mut owners = Vec::new();
+    for index in table.walk(place(key.as_bytes())) {
+        let id = ring.members()[index as usize].0.to_string();
+        if owners.len() < CANDIDATES_MAX && !owners.contains(&id) {
+            owners.push(id);
+        }
+    }
+    owners
 }
 
 fn some_members() -> impl Strategy<Value = Vec<(EdgeId, Weight)>> {
@@ -92,8 +99,19 @@ proptest! {
             let key = format!("{salt}/{n}");
             let id = EdgeId::parse(&key.replace('/', "_")).unwrap();
             let found = ring.nodes.try_get(Node(id.clone())).unwrap();
-            let index = table.owners(id.as_str().as_bytes())[0] as usize;
-            prop_assert_eq!(&ring.members()[index].0, &found.0);
+            prop_assert_eq!(&owners(&ring, &table, id.as_str())[0], found.0.as_str());
+        }
+    }
+
+    #[test]
+    fn every_place_is_in_the_first_range_that_does_not_end_before_it(
+        members in some_members(),
+        places in proptest::collection::vec(any::<u64>(), 200),
+    ) {
+        let table = ring_of(&members).table();
+        let borders = table.ends.iter().flat_map(|end| [end.saturating_sub(1), *end, end.saturating_add(1)]);
+        for place in borders.chain(places).chain([0, u64::MAX]) {
+            prop_assert_eq!(table.range(place), table.ends.partition_point(|end| *end < place), "{}", place);
         }
     }
 
@@ -110,10 +128,10 @@ proptest! {
 #[test]
 fn an_empty_ring_gives_no_owner() {
     let mut ring = Ring::default();
-    assert!(ring.table().owners(b"a").is_empty());
+    assert_eq!(ring.table().walk(place(b"a")).count(), 0);
     ring.set_members(vec![member(1, 100)]);
     ring.set_members(Vec::new());
-    assert!(ring.table().owners(b"a").is_empty());
+    assert_eq!(ring.table().walk(place(b"a")).count(), 0);
     assert_eq!(ring.table(), Table::default());
 }
 
@@ -122,28 +140,40 @@ fn shares_follow_weights_and_add_up() {
     let members: Vec<_> = (0..20).map(|n| member(n, if n < 10 { 100 } else { 200 })).collect();
     let ring = ring_of(&members);
     let table = ring.table();
-    let share = |range: std::ops::Range<usize>| range.map(|n| table.share(n)).sum::<f64>();
-    assert!((share(0..20) - 1.0).abs() < 1e-9);
+    let shares = table.shares(20, |_| true);
+    assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
     // Members are ordered by id as text; weights tell them apart.
     let heavy: f64 = ring
         .members()
         .iter()
         .enumerate()
-        .fold(0.0, |sum, (at, m)| if m.1.value() == 200 { sum + table.share(at) } else { sum });
+        .fold(0.0, |sum, (at, m)| if m.1.value() == 200 { sum + shares[at] } else { sum });
     assert!((heavy - 2.0 / 3.0).abs() < 0.05, "{heavy}");
     for (at, (id, weight)) in ring.members().iter().enumerate() {
         let fair = f64::from(weight.value()) / 3000.0;
-        let ratio = table.share(at) / fair;
+        let ratio = shares[at] / fair;
         assert!((0.7..1.35).contains(&ratio), "{id}: {ratio}");
     }
-    assert_eq!(table.share(20), 0.0);
+}
+
+#[test]
+fn the_share_of_those_that_are_out_comes_to_their_heirs() {
+    let members: Vec<_> = (0..9).map(|n| member(n, 100)).collect();
+    let (ring, rest) = (ring_of(&members), ring_of(&[&members[..4], &members[5..]].concat()));
+    let without = ring.table().shares(9, |edge| edge != 4);
+    assert_eq!(without[4], 0.0);
+    let expected = rest.table().shares(8, |_| true);
+    for (edge, expected) in [0, 1, 2, 3, 5, 6, 7, 8].into_iter().zip(expected) {
+        assert!((without[edge] - expected).abs() < 1e-9, "edge {edge}");
+    }
+    assert_eq!(ring.table().shares(9, |_| false), [0.0; 9]);
 }
 
 #[test]
 fn the_smallest_and_the_greatest_weight_make_a_ring() {
     let ring = ring_of(&[member(1, 1), member(2, 10_000)]);
     assert_eq!(ring.nodes.vnodes(), 1 + 16_000);
-    assert_eq!(ring.table().owners(b"x").len(), 2);
+    assert_eq!(owners(&ring, &ring.table(), "x").len(), 2);
 }
 
 /// A file's place decides where it is cached: whoever changes these lines empties every cache of every cluster.

@@ -1,20 +1,22 @@
 //! The file: opened by one process, and again after a failure; read, and changed as a whole. Blocks; knows nothing of
 //! threads or batches.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+    AccessGuard, Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition,
+    WriteTransaction,
 };
 use sluice_shared::token::random_id;
 
-use super::tables::{REDEMPTIONS, REVOKED, Tables};
+use super::tables::{BORNE, REDEMPTIONS, REVOKED, Tables};
 
 /// Ids are short: this is a million links and more.
 const CACHE_BYTES: usize = 64 << 20;
@@ -53,14 +55,16 @@ pub enum EmbeddedError {
 pub(super) struct Store {
     path: PathBuf,
     id: String,
-    /// `None` while it is opened anew.
+    /// `None` while it is opened anew, and once it is closed.
     database: RwLock<Option<Database>>,
+    is_closed: AtomicBool,
 }
 
 impl Store {
     pub(super) fn open(path: &Path) -> Result<Self, EmbeddedError> {
         let (database, id) = open_database(path, true)?;
-        Ok(Self { path: path.to_owned(), id, database: RwLock::new(Some(database)) })
+        let database = RwLock::new(Some(database));
+        Ok(Self { path: path.to_owned(), id, database, is_closed: AtomicBool::new(false) })
     }
 
     /// Closes the file and opens it again: after a failure, the database refuses everything until then.
@@ -68,12 +72,25 @@ impl Store {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         // First closed, for the lock on the file.
         *database = None;
+        if self.is_closed() {
+            return Ok(());
+        }
         let (opened, id) = open_database(&self.path, false)?;
         if id != self.id {
             return Err(EmbeddedError::Replaced { path: self.path.clone() });
         }
         *database = Some(opened);
         Ok(())
+    }
+
+    /// Closes the file for good, once nobody is in it: another process opens it.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 
     /// The random name of the file.
@@ -87,6 +104,21 @@ impl Store {
                 let revoked = database.begin_read()?.open_table(REVOKED)?;
                 let ids = revoked.iter()?.map(|entry| Ok(entry?.0.value().to_owned()));
                 ids.collect::<Result<_, redb::Error>>()
+            })
+        };
+        read().map_err(|source| unusable(&self.path, source))
+    }
+
+    /// The latest times ahead of the clock that clients' calls bore, in milliseconds.
+    pub(super) fn borne(&self) -> Result<HashMap<String, u64>, EmbeddedError> {
+        let read = || {
+            self.with(|database| {
+                let borne = database.begin_read()?.open_table(BORNE)?;
+                let entry = |entry: Result<(AccessGuard<'_, &str>, AccessGuard<'_, u64>), _>| {
+                    let (client, time_ms) = entry?;
+                    Ok((client.value().to_owned(), time_ms.value()))
+                };
+                borne.iter()?.map(entry).collect::<Result<_, redb::Error>>()
             })
         };
         read().map_err(|source| unusable(&self.path, source))

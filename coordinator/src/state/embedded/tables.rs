@@ -18,6 +18,8 @@ const COUNTS: TableDefinition<&str, u32> = TableDefinition::new("counts");
 pub(super) const REDEMPTIONS: TableDefinition<(&str, u128), (u64, u32)> = TableDefinition::new("redemptions");
 /// Id.
 pub(super) const REVOKED: TableDefinition<&str, ()> = TableDefinition::new("revoked");
+/// Client → the latest time ahead of the clock that a call of its bore, in milliseconds.
+pub(super) const BORNE: TableDefinition<&str, u64> = TableDefinition::new("borne");
 /// Id → when everything of it may go. The key to its place in `EXPIRIES`.
 const KEPT: TableDefinition<&str, u64> = TableDefinition::new("kept");
 const EXPIRIES: TableDefinition<(u64, &str), ()> = TableDefinition::new("expiries");
@@ -38,6 +40,7 @@ pub(super) struct Tables<'a> {
     counts: Table<'a, &'static str, u32>,
     redemptions: Table<'a, (&'static str, u128), (u64, u32)>,
     revoked: Table<'a, &'static str, ()>,
+    borne: Table<'a, &'static str, u64>,
     kept: Table<'a, &'static str, u64>,
     expiries: Table<'a, (u64, &'static str), ()>,
 }
@@ -49,9 +52,16 @@ impl<'a> Tables<'a> {
             counts: written.open_table(COUNTS)?,
             redemptions: written.open_table(REDEMPTIONS)?,
             revoked: written.open_table(REVOKED)?,
+            borne: written.open_table(BORNE)?,
             kept: written.open_table(KEPT)?,
             expiries: written.open_table(EXPIRIES)?,
         })
+    }
+
+    pub(super) fn bear(&mut self, client: &str, time_ms: u64) -> Result<(), redb::Error> {
+        let known = self.borne.get(client)?.map_or(0, |known| known.value());
+        self.borne.insert(client, time_ms.max(known))?;
+        Ok(())
     }
 
     pub(super) fn create_link(&mut self, id: &str, owner: &str, expires_ms: u64) -> Result<(), redb::Error> {

@@ -135,8 +135,12 @@ impl Work {
         }
     }
 
-    /// Opens the file anew until that succeeds, and refuses everything meanwhile.
+    /// Opens the file anew until that succeeds, and refuses everything meanwhile; one that was closed for good is left
+    /// alone.
     fn recover(&self, error: &redb::Error) {
+        if self.store.is_closed() {
+            return;
+        }
         self.is_well.store(false, Ordering::Relaxed);
         tracing::error!(%error, "cannot write the state file; links are refused until it can be");
         while let Err(error) = self.store.reopen() {

@@ -23,7 +23,7 @@ async fn a_file_keeps_everything_but_nonces() {
     let id = state.state_id().to_owned();
     assert_eq!(id.len(), 22);
     let since = state.remembers_since().unwrap();
-    assert!(since >= now && since <= SystemTime::now());
+    assert!(since >= now && since <= SystemTime::now() + Duration::from_secs(1));
     state.create_link(&link("gone", Some("A"), expires_at)).await.unwrap();
     state.create_link(&link("kept", Some("A"), expires_at)).await.unwrap();
     assert_eq!(state.revoke_link("gone", Some("A"), now).await, Ok(Revocation::Revoked));
@@ -33,7 +33,7 @@ async fn a_file_keeps_everything_but_nonces() {
 
     let state = open(&path);
     assert_eq!(state.state_id(), id);
-    assert!(state.remembers_since().unwrap() > since);
+    assert!(state.remembers_since().unwrap() >= since);
     assert!(state.is_revoked("gone").await && !state.is_revoked("kept").await);
     assert_eq!(
         state.redeem(visit("kept", client_address(1), 2, now)).await,
@@ -44,6 +44,35 @@ async fn a_file_keeps_everything_but_nonces() {
     assert_eq!(state.revoke_link("kept", Some("A"), now).await, Ok(Revocation::Revoked));
     assert_eq!(state.use_nonce("a", "n", now, expires_at).await, Ok(NonceUse::Fresh));
     assert!(state.is_well());
+}
+
+/// Clients whose clocks are ahead: what they sent before a restart must not be good after it, when its time has come.
+#[tokio::test]
+async fn times_ahead_of_the_clock_are_not_borne_twice_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.redb");
+    let state = open(&path);
+    let (now, since) = (SystemTime::now(), state.remembers_since().unwrap());
+    let ahead = |seconds| now + Duration::from_secs(seconds);
+    assert_eq!(state.remembers("a", since - Duration::from_secs(1), now).await, Ok(false));
+    assert_eq!(state.remembers("a", ahead(100), now).await, Ok(true));
+    assert_eq!(state.remembers("a", ahead(60), now).await, Ok(true));
+    assert_eq!(state.remembers("a", ahead(100), now).await, Ok(true), "its nonces are there");
+    drop(state);
+
+    let state = open(&path);
+    for (client, seconds, expected) in
+        [("a", 60, false), ("a", 100, false), ("a", 101, true), ("b", 60, true)]
+    {
+        assert_eq!(state.remembers(client, ahead(seconds), now).await, Ok(expected), "{client} {seconds}");
+    }
+    assert_eq!(state.remembers("b", ahead(70), ahead(70)).await, Ok(true), "not ahead");
+    drop(state);
+
+    let state = open(&path);
+    for (client, seconds, expected) in [("a", 101, false), ("b", 60, false), ("b", 61, true)] {
+        assert_eq!(state.remembers(client, ahead(seconds), now).await, Ok(expected), "{client} {seconds}");
+    }
 }
 
 #[test]
@@ -69,6 +98,42 @@ fn what_cannot_be_used_is_told_with_its_path() {
         assert!(error.to_string().contains(folder.path().to_str().unwrap()), "{error}");
     }
     assert!(open.is_well());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_file_is_anothers_and_its_former_owner_only_refuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.redb");
+    let now = SystemTime::now();
+    let before = open(&path);
+    let visits: Vec<_> = (0..200)
+        .map(|client| {
+            let before = Arc::clone(&before);
+            tokio::spawn(async move { before.redeem(visit("l", client_address(client), 1000, now)).await })
+        })
+        .collect();
+    before.release().await;
+    let after = open(&path);
+    let mut counted = 0;
+    for visited in visits {
+        match visited.await.unwrap() {
+            Ok(outcome) => {
+                assert_eq!(outcome, Redeemed::Opened);
+                counted += 1;
+            }
+            Err(error) => assert_eq!(error, StateError::Away),
+        }
+    }
+    // What was answered is there, and what was refused is not.
+    assert_eq!(after.redeem(visit("l", client_address(1000), counted + 1, now)).await, Ok(Redeemed::Opened));
+    assert_eq!(
+        after.redeem(visit("l", client_address(1001), counted + 1, now)).await,
+        Ok(Redeemed::Exhausted)
+    );
+    let late = before.redeem(visit("l", client_address(1002), 1000, now)).await;
+    assert_eq!(late, Err(StateError::Away));
+    assert_eq!(before.standing("l", client_address(0)).await, Err(StateError::Away));
+    assert_eq!(after.redeem(visit("m", client_address(1), 1, now)).await, Ok(Redeemed::Opened));
 }
 
 /// Where the child of [`a_kill_loses_nothing_that_was_answered`] finds its file.

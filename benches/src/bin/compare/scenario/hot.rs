@@ -5,7 +5,7 @@ use std::path::Path;
 use sluice_loadtest::Content;
 
 use crate::lab::Load;
-use crate::server::{Links, Server};
+use crate::server::{Front, Links, Server};
 use crate::wrk::Order;
 
 const FILES: usize = 16;
@@ -31,5 +31,5 @@ impl HotFiles {
 }
 
 pub(super) fn load(links: &Links) -> Load<'_> {
-    Load { links, connections: CONNECTIONS, order: Order::InTurn }
+    Load { links, connections: CONNECTIONS, order: Order::InTurn, front: Front::Plain }
 }

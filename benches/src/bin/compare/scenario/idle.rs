@@ -11,7 +11,7 @@ use anyhow::ensure;
 use crate::crowd::{Crowd, Reading};
 use crate::lab::{Lab, Load};
 use crate::report::{Bound, Goal, Measures, Rows};
-use crate::server::{Kind, Known};
+use crate::server::{Front, Kind, Known};
 use crate::tables::Style::Count;
 use crate::tables::Value::Median;
 use crate::tables::{Column, column};
@@ -49,7 +49,10 @@ pub(super) fn run(lab: &Lab, rows: &mut Rows) -> anyhow::Result<()> {
         // A new one each time: memory that one round has needed would serve the next.
         let mut server = lab.start(kind, root.path())?;
         let links = server.links("warm", std::iter::once(FILE.name), CONNECTIONS, FILE.bytes)?;
-        lab.measure(&mut server, &Load { links: &links, connections: 64, order: Order::InTurn })?;
+        lab.measure(
+            &mut server,
+            &Load { links: &links, connections: 64, order: Order::InTurn, front: Front::Plain },
+        )?;
         let target = |number| server.target(FILE.name, number);
         let targets = (0..CONNECTIONS as u64).map(target).collect::<anyhow::Result<Vec<_>>>()?;
 

@@ -11,7 +11,7 @@ use crate::coordinator::Scheme;
 use crate::lab::{Lab, Load};
 use crate::report::{Bound, Goal, Measures, Rows};
 use crate::scenario::Scenario;
-use crate::server::{Kind, Known, Links, Server};
+use crate::server::{Front, Kind, Known, Links, Server};
 use crate::tables::Style::{Count, Ratio, Share};
 use crate::tables::Value::Median;
 use crate::tables::{Column, column};
@@ -174,7 +174,7 @@ fn measure(
         let at = (round + turn) % contestants.len();
         let Contestant { server, links } = &mut contestants[at];
         lab.say(case.name, round, server.name())?;
-        let load = Load { links, connections: CONNECTIONS, order: Order::First };
+        let load = Load { links, connections: CONNECTIONS, order: Order::First, front: Front::Plain };
         measured.push((server.kind, lab.measure(server, &load)?));
         server.empty_log()?;
     }

@@ -8,7 +8,7 @@ use sluice_loadtest::Content;
 
 use crate::lab::{Lab, Load};
 use crate::report::Rows;
-use crate::server::Kind;
+use crate::server::{Front, Kind};
 use crate::tables::Style::{Count, Ratio};
 use crate::tables::Value::{EdgeRatio, Median};
 use crate::tables::{Column, column};
@@ -52,7 +52,8 @@ pub(super) fn run(lab: &Lab, rows: &mut Rows) -> anyhow::Result<()> {
         lab.say(CASE, round, server.name())?;
         // The same order for every server of a round, another in the next.
         let order = Order::AtRandom(u32::try_from(round + 1)?);
-        let measured = lab.measure(server, &Load { links, connections: CONNECTIONS, order })?;
+        let measured =
+            lab.measure(server, &Load { links, connections: CONNECTIONS, order, front: Front::Plain })?;
         rows.add(CASE, server.name(), measured);
     }
     Ok(())

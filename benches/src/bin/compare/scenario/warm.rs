@@ -3,7 +3,7 @@
 use crate::lab::{Lab, Load};
 use crate::report::Rows;
 use crate::scenario::Scenario;
-use crate::server::{Kind, Known};
+use crate::server::{Front, Kind, Known};
 use crate::tables::Style::{Count, Ratio, Share};
 use crate::tables::Value::{EdgeRatio, Median};
 use crate::tables::{Column, column};
@@ -70,7 +70,12 @@ pub(super) fn run(lab: &Lab, rows: &mut Rows) -> anyhow::Result<()> {
         for (round, turn) in lab.turns(servers.len()) {
             let (server, links) = &mut servers[turn];
             lab.say(case.name, round, server.name())?;
-            let load = Load { links: &links[at], connections: case.connections, order: case.order };
+            let load = Load {
+                links: &links[at],
+                connections: case.connections,
+                order: case.order,
+                front: Front::Plain,
+            };
             let measured = lab.measure(server, &load)?;
             rows.add(case.name, server.name(), measured);
         }

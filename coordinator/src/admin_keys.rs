@@ -1,0 +1,171 @@
+//! `/admin/v1/keys`: which keys there are, and what operators do about them. No key is ever shown, only its fingerprint.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use http::StatusCode;
+use serde::Serialize;
+use sluice_shared::etcd::EtcdError;
+use sluice_shared::keys::{KeyKeeper, KeyKeeperError, KeyRing, KeyState};
+use sluice_shared::revocations::{Instant, Kind, Mark, RevocationBook, Target};
+
+use crate::admin_api::AdminName;
+use crate::admin_error::AdminError;
+use crate::admin_revocations::FOR_GOOD;
+use crate::audit::Audit;
+use crate::keys::{Kept, Keys};
+
+/// What the handlers work with.
+pub(crate) struct KeysAdmin {
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) book: Arc<RevocationBook>,
+    pub(crate) audit: Arc<Audit>,
+}
+
+pub(crate) fn routes(admin: Arc<KeysAdmin>) -> Router {
+    Router::new()
+        .route("/admin/v1/keys", get(list))
+        .route("/admin/v1/keys/rotate", post(rotate))
+        .route("/admin/v1/keys/reseal", post(reseal))
+        .route("/admin/v1/keys/{kid}/retire", post(retire))
+        .route("/admin/v1/keys/{kid}/revoke", post(revoke))
+        .with_state(admin)
+}
+
+/// A key as operators see it.
+#[derive(Serialize)]
+struct View {
+    kid: String,
+    /// `token` or `ticket`.
+    kind: &'static str,
+    state: &'static str,
+    fingerprint: String,
+    /// RFC 3339; there where keys are in etcd.
+    created: Option<Instant>,
+    current_since: Option<Instant>,
+    retire_at: Option<Instant>,
+}
+
+fn views(kind: &'static str, ring: &KeyRing, keeper: Option<&KeyKeeper>) -> Vec<View> {
+    let known = keeper.map(KeyKeeper::good).unwrap_or_default();
+    let view = |key: &sluice_shared::keys::TokenKey| {
+        let record = known.get(key.id().as_str());
+        View {
+            kid: key.id().to_string(),
+            kind,
+            state: match key.state() {
+                KeyState::Next => "next",
+                KeyState::Current => "current",
+                KeyState::Previous => "previous",
+            },
+            fingerprint: key.fingerprint(),
+            created: record.map(|record| record.created),
+            current_since: record.and_then(|record| record.current_since),
+            retire_at: record.and_then(|record| record.retire_at),
+        }
+    };
+    ring.newest_first().map(view).collect()
+}
+
+async fn list(State(admin): State<Arc<KeysAdmin>>) -> Response {
+    let keepers = match &admin.keys.kept {
+        Kept::Files { .. } => [None, None],
+        Kept::Etcd { tokens, tickets, .. } => [Some(&**tokens), Some(&**tickets)],
+    };
+    let mut keys = views("token", &admin.keys.tokens.load(), keepers[0]);
+    keys.extend(views("ticket", &admin.keys.tickets.load(), keepers[1]));
+    Json(serde_json::json!({ "keys": keys })).into_response()
+}
+
+/// The keepers, tokens' first.
+fn keepers(admin: &KeysAdmin) -> Result<[Arc<KeyKeeper>; 2], AdminError> {
+    match &admin.keys.kept {
+        Kept::Files { .. } => Err(AdminError::KeysInFiles),
+        Kept::Etcd { tokens, tickets, .. } => Ok([Arc::clone(tokens), Arc::clone(tickets)]),
+    }
+}
+
+/// `POST /admin/v1/keys/rotate`: other keys for tokens and for tickets.
+async fn rotate(
+    State(admin): State<Arc<KeysAdmin>>,
+    Extension(name): Extension<AdminName>,
+) -> Result<Response, AdminError> {
+    let keepers = keepers(&admin)?;
+    let audit = Arc::clone(&admin.audit);
+    let change = move |_: &str| {
+        let rotated = async {
+            let tokens = keepers[0].rotate().await?;
+            Ok::<_, KeyKeeperError>([tokens, keepers[1].rotate().await?])
+        };
+        Ok::<_, AdminError>(tokio::runtime::Handle::current().block_on(rotated)?)
+    };
+    let [token, ticket] = audit.around(name, "keys.rotate", String::new(), change).await?;
+    let told = serde_json::json!({ "token": token.as_str(), "ticket": ticket.as_str() });
+    Ok((StatusCode::OK, Json(told)).into_response())
+}
+
+/// `POST /admin/v1/keys/reseal`: seals keys of tokens with the first `cluster_key`, those of tickets with the first
+/// `coordinator_key`.
+async fn reseal(
+    State(admin): State<Arc<KeysAdmin>>,
+    Extension(name): Extension<AdminName>,
+) -> Result<Response, AdminError> {
+    let keepers = keepers(&admin)?;
+    let audit = Arc::clone(&admin.audit);
+    let change = move |_: &str| {
+        let sealed = async {
+            let tokens = keepers[0].seal_anew().await?;
+            Ok::<_, EtcdError>(tokens.and(keepers[1].seal_anew().await?))
+        };
+        let sealed = tokio::runtime::Handle::current().block_on(sealed);
+        Ok::<_, AdminError>(sealed.map_err(KeyKeeperError::Etcd)?)
+    };
+    let came = audit.around(name, "keys.reseal", String::new(), change).await?;
+    Ok(Json(came).into_response())
+}
+
+/// `POST /admin/v1/keys/{kid}/retire`: what a key sealed that mints no more is refused from now on.
+async fn retire(
+    State(admin): State<Arc<KeysAdmin>>,
+    Extension(name): Extension<AdminName>,
+    Path(kid): Path<String>,
+) -> Result<StatusCode, AdminError> {
+    let keepers = keepers(&admin)?;
+    let audit = Arc::clone(&admin.audit);
+    let change = move |kid: &str| {
+        let retired = async {
+            match keepers[0].retire(kid).await {
+                Err(KeyKeeperError::Unknown) => keepers[1].retire(kid).await,
+                other => other,
+            }
+        };
+        Ok::<_, AdminError>(tokio::runtime::Handle::current().block_on(retired)?)
+    };
+    audit.around(name, "keys.retire", kid, change).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /admin/v1/keys/{kid}/revoke`: others may have the key; whatever is sealed with it is refused from now on, and
+/// another takes its place.
+async fn revoke(
+    State(admin): State<Arc<KeysAdmin>>,
+    Extension(name): Extension<AdminName>,
+    Path(kid): Path<String>,
+) -> Result<StatusCode, AdminError> {
+    let is_known =
+        [&admin.keys.tokens, &admin.keys.tickets].iter().any(|ring| ring.load().by_id(&kid).is_some());
+    if !is_known {
+        return Err(AdminError::Keys(KeyKeeperError::Unknown));
+    }
+    let target = Target::new(Kind::Key, &kid)?;
+    let (audit, book) = (Arc::clone(&admin.audit), Arc::clone(&admin.book));
+    let change = move |_: &str| {
+        book.merge([(target, Mark { set: Instant::now(), until: FOR_GOOD, cut: false })]);
+        Ok::<_, AdminError>(book.save()?)
+    };
+    audit.around(name, "keys.revoke", kid, change).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,59 @@
+//! What a connection's bytes go by: a socket as it is, or TLS over one. Connections differ in nothing else.
+
+use std::io;
+
+use rustix::net::{Shutdown, shutdown};
+use tokio::io::AsyncRead;
+use tokio::net::TcpStream;
+
+use super::Connection;
+use crate::answer::Answer;
+use crate::send::SendError;
+
+pub(crate) trait Transport: AsyncRead + Unpin + 'static {
+    /// Who the client is was said before there was a connection.
+    const IS_INTRODUCED: bool;
+
+    /// Does something to the socket itself.
+    fn with_socket<R>(&self, then: impl FnOnce(&TcpStream) -> R) -> R;
+
+    /// Sends an answer if the socket takes it at once; `None` where there is something to wait for. What went is noted
+    /// in the answer.
+    fn send_now(connection: &Connection<Self>, answer: &Answer) -> Option<Result<(), SendError>>
+    where
+        Self: Sized;
+
+    /// Sends what is left of an answer.
+    fn send(connection: &Connection<Self>, answer: &Answer) -> impl Future<Output = Result<(), SendError>>
+    where
+        Self: Sized;
+
+    /// Says that no more is sent; what is received can still be read.
+    async fn end(&mut self) -> io::Result<()>;
+
+    /// As [`Self::end`], as far as it goes without waiting.
+    fn end_now(&mut self);
+}
+
+impl Transport for TcpStream {
+    const IS_INTRODUCED: bool = false;
+
+    fn with_socket<R>(&self, then: impl FnOnce(&TcpStream) -> R) -> R {
+        then(self)
+    }
+
+    fn send_now(connection: &Connection<Self>, answer: &Answer) -> Option<Result<(), SendError>> {
+        connection.send_now(answer)
+    }
+
+    async fn send(connection: &Connection<Self>, answer: &Answer) -> Result<(), SendError> {
+        connection.send(answer).await
+    }
+
+    async fn end(&mut self) -> io::Result<()> {
+        Ok(shutdown(self, Shutdown::Write)?)
+    }
+
+    /// Closing it says so.
+    fn end_now(&mut self) {}
+}

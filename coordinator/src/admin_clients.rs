@@ -113,9 +113,8 @@ async fn add(
         return Err(AdminError::Body("secrets are made here and are not given".to_owned()));
     }
     let access_key = client.access_key.clone();
-    let secret =
-        audited(&admin, name, "clients.add", access_key.clone(), |admin, _| admin.clients.add(client))
-            .await?;
+    let add = |clients: Arc<Clients>, _| async move { clients.add(client).await };
+    let secret = audited(&admin, name, "clients.add", access_key.clone(), add).await?;
     let body = Json(NewSecret { access_key: &access_key, secret: &secret });
     Ok((StatusCode::CREATED, body).into_response())
 }
@@ -153,10 +152,8 @@ async fn import(
     if client.access_key != access_key {
         return Err(AdminError::Body("it is of another access_key than the path".to_owned()));
     }
-    let replaced = audited(&admin, name, "clients.import", access_key.clone(), move |admin, _| {
-        admin.clients.import(client, secret, replace)
-    });
-    let replaced = replaced.await?;
+    let import = move |clients: Arc<Clients>, _| async move { clients.import(client, secret, replace).await };
+    let replaced = audited(&admin, name, "clients.import", access_key.clone(), import).await?;
     let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(Imported { access_key: &access_key, replaced })).into_response())
 }
@@ -166,7 +163,7 @@ async fn seal_anew(
     State(admin): State<Arc<ClientsAdmin>>,
     Extension(name): Extension<AdminName>,
 ) -> Result<Response, AdminError> {
-    let seal = |admin: &ClientsAdmin, _: &str| admin.clients.seal_anew(SEALED_AT_ONCE);
+    let seal = |clients: Arc<Clients>, _| async move { clients.seal_anew(SEALED_AT_ONCE).await };
     let came = audited(&admin, name, "clients.reseal", String::new(), seal).await?;
     Ok(Json(came).into_response())
 }
@@ -176,7 +173,8 @@ async fn remove(
     Extension(name): Extension<AdminName>,
     Path(access_key): Path<String>,
 ) -> Result<StatusCode, AdminError> {
-    audited(&admin, name, "clients.remove", access_key, |admin, key| admin.clients.remove(key)).await?;
+    let remove = |clients: Arc<Clients>, key| async move { clients.remove(key).await };
+    audited(&admin, name, "clients.remove", access_key, remove).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -191,7 +189,8 @@ async fn change(
         "rotate" => return rotate(&admin, name, access_key).await,
         _ => return Err(AdminError::Change),
     };
-    audited(&admin, name, action, access_key, move |admin, key| admin.clients.enable(key, enabled)).await?;
+    let enable = move |clients: Arc<Clients>, key| async move { clients.enable(key, enabled).await };
+    audited(&admin, name, action, access_key, enable).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -200,22 +199,25 @@ async fn rotate(
     name: AdminName,
     access_key: String,
 ) -> Result<Response, AdminError> {
-    let subject = access_key.clone();
-    let secret =
-        audited(admin, name, "clients.rotate", subject, |admin, key| admin.clients.rotate(key)).await?;
+    let rotate = |clients: Arc<Clients>, key| async move { clients.rotate(key).await };
+    let secret = audited(admin, name, "clients.rotate", access_key.clone(), rotate).await?;
     Ok(Json(NewSecret { access_key: &access_key, secret: &secret }).into_response())
 }
 
 /// A change of a client, noted in the audit log.
-async fn audited<T: Send + 'static>(
-    admin: &Arc<ClientsAdmin>,
+async fn audited<T, F>(
+    admin: &ClientsAdmin,
     name: AdminName,
     action: &'static str,
     subject: String,
-    change: impl FnOnce(&ClientsAdmin, &str) -> Result<T, EditError> + Send + 'static,
-) -> Result<T, AdminError> {
-    let (audit, admin) = (Arc::clone(&admin.audit), Arc::clone(admin));
-    audit.around(name, action, subject, move |subject| Ok(change(&admin, subject)?)).await
+    change: impl FnOnce(Arc<Clients>, String) -> F,
+) -> Result<T, AdminError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, EditError>> + Send + 'static,
+{
+    let change = change(Arc::clone(&admin.clients), subject.clone());
+    admin.audit.around(name, action, subject, async { Ok(change.await?) }).await
 }
 
 #[derive(Deserialize)]
@@ -236,6 +238,6 @@ async fn timed_link(
         serde_json::from_slice(&body).map_err(|fault| AdminError::Body(fault.to_string()))?;
     let payload = TimedPayload { to_user: asked.to_user, file_id: asked.file_id };
     let link = format!("{}/api/get_file/{}", admin.public_url, signer.sign(&payload, SystemTime::now()));
-    audited(&admin, name, "timed-links.make", payload.to_user, |_, _| Ok(())).await?;
+    audited(&admin, name, "timed-links.make", payload.to_user, |_, _| async { Ok(()) }).await?;
     Ok((StatusCode::CREATED, Json(serde_json::json!({ "link": link }))).into_response())
 }

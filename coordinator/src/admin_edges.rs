@@ -174,9 +174,7 @@ async fn give(
         OrderChange::Weight(None) => format!("{id} own"),
     };
     let by = Arc::clone(&name.0);
-    let order = move |_: &str| {
-        Ok::<_, AdminError>(tokio::runtime::Handle::current().block_on(orders.give(&edge, change, &by))?)
-    };
-    Arc::clone(&admin.audit).around(name, action, subject, order).await?;
+    let order = async move { Ok::<_, AdminError>(orders.give(&edge, change, &by).await?) };
+    admin.audit.around(name, action, subject, order).await?;
     Ok(StatusCode::NO_CONTENT)
 }

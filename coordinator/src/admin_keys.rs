@@ -8,13 +8,12 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use http::StatusCode;
 use serde::Serialize;
-use sluice_shared::etcd::EtcdError;
 use sluice_shared::keys::{KeyKeeper, KeyKeeperError, KeyRing, KeyState};
 use sluice_shared::revocations::{Instant, Kind, Mark, RevocationBook, Target};
 
 use crate::admin_api::AdminName;
 use crate::admin_error::AdminError;
-use crate::admin_revocations::FOR_GOOD;
+use crate::admin_revocations::{FOR_GOOD, put};
 use crate::audit::Audit;
 use crate::keys::{Kept, Keys};
 
@@ -94,15 +93,11 @@ async fn rotate(
     Extension(name): Extension<AdminName>,
 ) -> Result<Response, AdminError> {
     let keepers = keepers(&admin)?;
-    let audit = Arc::clone(&admin.audit);
-    let change = move |_: &str| {
-        let rotated = async {
-            let tokens = keepers[0].rotate().await?;
-            Ok::<_, KeyKeeperError>([tokens, keepers[1].rotate().await?])
-        };
-        Ok::<_, AdminError>(tokio::runtime::Handle::current().block_on(rotated)?)
+    let change = async move {
+        let token = keepers[0].rotate().await?;
+        Ok::<_, AdminError>([token, keepers[1].rotate().await?])
     };
-    let [token, ticket] = audit.around(name, "keys.rotate", String::new(), change).await?;
+    let [token, ticket] = admin.audit.around(name, "keys.rotate", String::new(), change).await?;
     let told = serde_json::json!({ "token": token.as_str(), "ticket": ticket.as_str() });
     Ok((StatusCode::OK, Json(told)).into_response())
 }
@@ -114,16 +109,12 @@ async fn reseal(
     Extension(name): Extension<AdminName>,
 ) -> Result<Response, AdminError> {
     let keepers = keepers(&admin)?;
-    let audit = Arc::clone(&admin.audit);
-    let change = move |_: &str| {
-        let sealed = async {
-            let tokens = keepers[0].seal_anew().await?;
-            Ok::<_, EtcdError>(tokens.and(keepers[1].seal_anew().await?))
-        };
-        let sealed = tokio::runtime::Handle::current().block_on(sealed);
-        Ok::<_, AdminError>(sealed.map_err(KeyKeeperError::Etcd)?)
+    let change = async move {
+        let tokens = keepers[0].seal_anew().await.map_err(KeyKeeperError::Etcd)?;
+        let tickets = keepers[1].seal_anew().await.map_err(KeyKeeperError::Etcd)?;
+        Ok::<_, AdminError>(tokens.and(tickets))
     };
-    let came = audit.around(name, "keys.reseal", String::new(), change).await?;
+    let came = admin.audit.around(name, "keys.reseal", String::new(), change).await?;
     Ok(Json(came).into_response())
 }
 
@@ -134,17 +125,14 @@ async fn retire(
     Path(kid): Path<String>,
 ) -> Result<StatusCode, AdminError> {
     let keepers = keepers(&admin)?;
-    let audit = Arc::clone(&admin.audit);
-    let change = move |kid: &str| {
-        let retired = async {
-            match keepers[0].retire(kid).await {
-                Err(KeyKeeperError::Unknown) => keepers[1].retire(kid).await,
-                other => other,
-            }
-        };
-        Ok::<_, AdminError>(tokio::runtime::Handle::current().block_on(retired)?)
+    let subject = kid.clone();
+    let change = async move {
+        Ok::<_, AdminError>(match keepers[0].retire(&kid).await {
+            Err(KeyKeeperError::Unknown) => keepers[1].retire(&kid).await?,
+            other => other?,
+        })
     };
-    audit.around(name, "keys.retire", kid, change).await?;
+    admin.audit.around(name, "keys.retire", subject, change).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -161,11 +149,8 @@ async fn revoke(
         return Err(AdminError::Keys(KeyKeeperError::Unknown));
     }
     let target = Target::new(Kind::Key, &kid)?;
-    let (audit, book) = (Arc::clone(&admin.audit), Arc::clone(&admin.book));
-    let change = move |_: &str| {
-        book.merge([(target, Mark { set: Instant::now(), until: FOR_GOOD, cut: false })]);
-        Ok::<_, AdminError>(book.save()?)
-    };
-    audit.around(name, "keys.revoke", kid, change).await?;
+    let mark = Mark { set: Instant::now(), until: FOR_GOOD, cut: false };
+    let change = put(Arc::clone(&admin.book), target, mark);
+    admin.audit.around(name, "keys.revoke", kid, change).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -10,6 +10,7 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use sluice_shared::blocking;
 use sluice_shared::query::Query;
 use sluice_shared::revocations::{Instant, Kind, Mark, RevocationBook, Target};
 
@@ -158,9 +159,9 @@ async fn set(
     if !mark.is_in_force(mark.set) {
         return Err(AdminError::Until);
     }
-    let (audit, subject, book) = (Arc::clone(&admin.audit), shown(&target), Arc::clone(&admin.book));
-    let view = View::of(&target, mark);
-    audit.around(name, "revocations.set", subject, move |_| put(&book, target, mark)).await?;
+    let (subject, view) = (shown(&target), View::of(&target, mark));
+    let change = put(Arc::clone(&admin.book), target, mark);
+    admin.audit.around(name, "revocations.set", subject, change).await?;
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
 
@@ -174,14 +175,19 @@ async fn lift(
     let known = known.filter(|(_, mark)| mark.is_in_force(now)).ok_or(AdminError::NotBarred)?.1;
     // Later than what it lifts, though that was set by a clock that is ahead.
     let mark = Mark { set: now.max(Instant(known.set.0 + 1)), until: now, cut: false };
-    let (audit, subject, book) = (Arc::clone(&admin.audit), shown(&target), Arc::clone(&admin.book));
-    audit.around(name, "revocations.lift", subject, move |_| put(&book, target, mark)).await?;
+    let subject = shown(&target);
+    let change = put(Arc::clone(&admin.book), target, mark);
+    admin.audit.around(name, "revocations.lift", subject, change).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn put(book: &RevocationBook, target: Target, mark: Mark) -> Result<(), AdminError> {
-    book.merge([(target, mark)]);
-    Ok(book.save()?)
+/// Puts a mark into the book, and on disk.
+pub(crate) async fn put(book: Arc<RevocationBook>, target: Target, mark: Mark) -> Result<(), AdminError> {
+    let save = move || {
+        book.merge([(target, mark)]);
+        book.save()
+    };
+    Ok(blocking::run(save).await?)
 }
 
 fn shown(target: &Target) -> String {

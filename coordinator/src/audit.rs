@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use serde::Serialize;
+use sluice_shared::blocking;
 
 use crate::admin_api::AdminName;
 
@@ -37,14 +38,17 @@ struct Line<'a> {
     done: Option<bool>,
 }
 
+/// What is changed, and by whom.
+struct Deed {
+    audit: Arc<Audit>,
+    by: AdminName,
+    action: &'static str,
+    subject: String,
+}
+
 /// A change that was noted and is not made yet.
 #[must_use = "a change that began has an end"]
-struct Begun<'a> {
-    audit: &'a Audit,
-    by: &'a AdminName,
-    action: &'a str,
-    subject: &'a str,
-}
+struct Begun(Deed);
 
 impl Audit {
     /// # Errors
@@ -55,67 +59,68 @@ impl Audit {
         Ok(Self(file.map(|file| Mutex::new(Lines { file, torn: false }))))
     }
 
-    /// Makes a change between its two notes, and not at all where the first cannot be written. It blocks a thread of its
-    /// own, and is made to its end also where the caller goes away.
+    /// Makes a change between its two notes, and not at all where the first cannot be written. It is made to its end
+    /// also where the caller goes away.
     ///
     /// # Errors
     /// The change's, or that it cannot be noted.
     pub(crate) async fn around<T, E>(
-        self: Arc<Self>,
+        self: &Arc<Self>,
         by: AdminName,
         action: &'static str,
         subject: String,
-        change: impl FnOnce(&str) -> Result<T, E> + Send + 'static,
+        change: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<AuditError> + Send + 'static,
     {
-        let work = move || {
-            let begun = self.begin(&by, action, &subject)?;
-            let changed = change(&subject);
-            begun.end(changed.is_ok());
+        let deed = Deed { audit: Arc::clone(self), by, action, subject };
+        blocking::to_its_end(async {
+            let begun = blocking::run(|| deed.begin()).await?;
+            let changed = change.await;
+            let is_done = changed.is_ok();
+            blocking::run(move || begun.end(is_done)).await;
             changed
-        };
-        tokio::task::spawn_blocking(work).await.expect("a change does not panic")
+        })
+        .await
     }
+}
 
+impl Deed {
     /// Notes in the file what is about to be changed; on disk before this returns. Blocks.
     ///
     /// # Errors
     /// The file cannot be written: the change must not be made.
-    fn begin<'a>(
-        &'a self,
-        by: &'a AdminName,
-        action: &'a str,
-        subject: &'a str,
-    ) -> Result<Begun<'a>, AuditError> {
-        let begun = Begun { audit: self, by, action, subject };
-        match begun.write(None) {
-            Ok(()) => Ok(begun),
+    fn begin(self) -> Result<Begun, AuditError> {
+        match self.write(None) {
+            Ok(()) => Ok(Begun(self)),
             Err(error) => {
-                tracing::error!(by = by.0.as_ref(), action, subject, %error, "audit file not written, change refused");
+                let (by, action, subject) = (&*self.by.0, self.action, &self.subject);
+                tracing::error!(by, action, subject, %error, "audit file not written, change refused");
                 Err(AuditError(error))
             }
-        }
-    }
-}
-
-impl Begun<'_> {
-    /// Notes how the change ended. Where the file takes no more, it has at least the beginning. Blocks.
-    fn end(self, done: bool) {
-        tracing::warn!(by = self.by.0.as_ref(), action = self.action, subject = self.subject, done, "audit");
-        if let Err(error) = self.write(Some(done)) {
-            tracing::error!(%error, "the audit file lacks how the change ended");
         }
     }
 
     fn write(&self, done: Option<bool>) -> io::Result<()> {
         let Some(lines) = &self.audit.0 else { return Ok(()) };
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        let line = Line { time, by: &self.by.0, action: self.action, subject: self.subject, done };
+        let line = Line { time, by: &self.by.0, action: self.action, subject: &self.subject, done };
         let line = serde_json::to_string(&line).expect("texts serialize");
         lines.lock().expect("nothing panics while writing").push(&line)
+    }
+}
+
+impl Begun {
+    /// Notes how the change ended. Where the file takes no more, it has at least the beginning. Blocks.
+    fn end(self, done: bool) {
+        let Self(deed) = self;
+        let (by, action, subject) = (&*deed.by.0, deed.action, &deed.subject);
+        tracing::warn!(by, action, subject, done, "audit");
+        if let Err(error) = deed.write(Some(done)) {
+            tracing::error!(%error, "the audit file lacks how the change ended");
+        }
     }
 }
 
@@ -138,16 +143,16 @@ impl Lines {
 mod tests {
     use super::*;
 
-    fn ann() -> AdminName {
-        AdminName("ann".into())
+    fn addition(audit: Audit) -> Deed {
+        let (audit, by) = (Arc::new(audit), AdminName("ann".into()));
+        Deed { audit, by, action: "clients.add", subject: "AK1".to_owned() }
     }
 
     #[test]
     fn a_change_is_noted_before_and_after() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
-        let (audit, by) = (Audit::open(Some(&path)).unwrap(), ann());
-        let begun = audit.begin(&by, "clients.add", "AK1").unwrap();
+        let begun = addition(Audit::open(Some(&path)).unwrap()).begin().unwrap();
         let lines = || -> Vec<serde_json::Value> {
             let text = std::fs::read_to_string(&path).unwrap();
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -161,10 +166,9 @@ mod tests {
 
     #[test]
     fn a_full_disk_refuses_changes() {
-        let (audit, by) = (Audit::open(Some(Path::new("/dev/full"))).unwrap(), ann());
-        let refused = audit.begin(&by, "clients.add", "AK1").err().unwrap();
+        let refused = addition(Audit::open(Some(Path::new("/dev/full"))).unwrap()).begin().err().unwrap();
         assert!(refused.to_string().starts_with("nothing was changed"), "{refused}");
-        assert!(Audit::open(None).unwrap().begin(&by, "clients.add", "AK1").is_ok());
+        assert!(addition(Audit::open(None).unwrap()).begin().is_ok());
     }
 
     #[test]

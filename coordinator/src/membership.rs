@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, Guard};
 use rand::RngExt;
+use sluice_shared::blocking;
 use sluice_shared::cluster::{EdgeId, EdgeList, EdgeRecord, Registry, SkippedRecord, Weight};
 use sluice_shared::keys::KeyRing;
 use tokio::sync::{Notify, mpsc, watch};
@@ -347,11 +348,11 @@ impl Membership {
             (members, all_judged)
         };
         let (begun, now) = (Instant::now(), self.now());
-        let built = tokio::task::spawn_blocking(move || {
+        let build = move || {
             let snapshot = rings.snapshot(members, now);
             (rings, snapshot)
-        });
-        let (rings, snapshot) = built.await.expect("building a ring does not panic");
+        };
+        let (rings, snapshot) = blocking::run(build).await;
         let (open, trust) = (snapshot.open(), snapshot.trust());
         let before = self.snapshot.swap(Arc::new(snapshot));
         self.metrics.rebuilt(begun.elapsed());

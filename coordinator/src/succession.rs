@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::response::Response;
 use http::Request;
 use hyper::body::Incoming;
+use sluice_shared::blocking;
 use sluice_shared::handover::{Departure, Predecessor};
 use sluice_shared::serve::Answers;
 use tokio::time::timeout;
@@ -58,8 +59,7 @@ pub(crate) async fn take_over(
             "edges or the shared state were not heard in time; the predecessor has to stop all the same"
         );
     }
-    let taken = tokio::task::spawn_blocking(|| predecessor.take_over()).await;
-    taken.expect("taking over does not panic, and the runtime is not ending")?;
+    blocking::run(|| predecessor.take_over()).await?;
     match shared {
         Some(shared) => Ok(shared),
         None => Ok(state::start_after_another(source, nonces_max).await?),

@@ -7,6 +7,7 @@ extern crate self as sluice_shared;
 pub mod admin;
 pub mod app_jwt;
 pub mod bearer;
+pub mod blocking;
 pub mod canonical_json;
 pub mod client_net;
 pub mod client_source;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
+use crate::blocking;
 use crate::etcd::wrapped::WrappingKeys;
 use crate::etcd::{Etcd, EtcdError, EtcdSettings};
 use crate::findings::Findings;
@@ -116,9 +117,9 @@ pub async fn etcd(findings: &mut Findings, settings: &EtcdSettings, reads: &[&st
     }
     if let Some(endpoint) = settings.endpoints.iter().find(|endpoint| endpoint.starts_with("http://"))
         && let Ok(endpoint) = BaseUrl::parse(endpoint)
-        && let Ok(Ok(Spoken::Http { ahead_seconds: Some(ahead), .. })) = {
+        && let Ok(Spoken::Http { ahead_seconds: Some(ahead), .. }) = {
             let asked = endpoint.clone();
-            tokio::task::spawn_blocking(move || reach::ask(&asked, "/health")).await
+            blocking::run(move || reach::ask(&asked, "/health")).await
         }
     {
         clock(findings, &endpoint, ahead);

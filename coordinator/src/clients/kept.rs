@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::Guard;
+use sluice_shared::blocking;
 use sluice_shared::cluster::{Freshness, SkippedRecord};
 use sluice_shared::etcd::Etcd;
 use sluice_shared::followed::Asked;
@@ -18,7 +19,7 @@ use crate::config::ClientListSource;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NotKnown;
 
-/// The clients of this coordinator. Changes block: they are for threads that may.
+/// The clients of this coordinator.
 pub(crate) enum Clients {
     File(Arc<ClientsFile>),
     Etcd(EtcdClients),
@@ -99,57 +100,61 @@ impl Clients {
         }
     }
 
-    pub(crate) fn add(&self, client: RawClient) -> Result<SecretText, EditError> {
+    pub(crate) async fn add(&self, client: RawClient) -> Result<SecretText, EditError> {
         match self {
-            Self::File(file) => file.add(client),
-            Self::Etcd(clients) => wait(clients.add(client)),
+            Self::File(file) => edit(file, |file| file.add(client)).await,
+            Self::Etcd(clients) => clients.add(client).await,
         }
     }
 
     /// Takes in a client with the secret that it has; tells whether it takes the place of one.
-    pub(crate) fn import(
+    pub(crate) async fn import(
         &self,
         client: RawClient,
         secret: SecretText,
         replace: bool,
     ) -> Result<bool, EditError> {
         match self {
-            Self::File(file) => file.import(client, secret, replace),
-            Self::Etcd(clients) => wait(clients.import(client, secret, replace)),
+            Self::File(file) => edit(file, move |file| file.import(client, secret, replace)).await,
+            Self::Etcd(clients) => clients.import(client, secret, replace).await,
         }
     }
 
     /// Seals clients with the first `coordinator_key`, `count_max` at most.
-    pub(crate) fn seal_anew(&self, count_max: usize) -> Result<SealedAnew, EditError> {
+    pub(crate) async fn seal_anew(&self, count_max: usize) -> Result<SealedAnew, EditError> {
         match self {
             Self::File(_) => Err(EditError::NotSealed),
-            Self::Etcd(clients) => wait(clients.seal_anew(count_max)),
+            Self::Etcd(clients) => clients.seal_anew(count_max).await,
         }
     }
 
-    pub(crate) fn enable(&self, access_key: &str, enabled: bool) -> Result<(), EditError> {
+    pub(crate) async fn enable(&self, access_key: String, enabled: bool) -> Result<(), EditError> {
         match self {
-            Self::File(file) => file.enable(access_key, enabled),
-            Self::Etcd(clients) => wait(clients.enable(access_key, enabled)),
+            Self::File(file) => edit(file, move |file| file.enable(&access_key, enabled)).await,
+            Self::Etcd(clients) => clients.enable(&access_key, enabled).await,
         }
     }
 
-    pub(crate) fn rotate(&self, access_key: &str) -> Result<SecretText, EditError> {
+    pub(crate) async fn rotate(&self, access_key: String) -> Result<SecretText, EditError> {
         match self {
-            Self::File(file) => file.rotate(access_key),
-            Self::Etcd(clients) => wait(clients.rotate(access_key)),
+            Self::File(file) => edit(file, move |file| file.rotate(&access_key)).await,
+            Self::Etcd(clients) => clients.rotate(&access_key).await,
         }
     }
 
-    pub(crate) fn remove(&self, access_key: &str) -> Result<(), EditError> {
+    pub(crate) async fn remove(&self, access_key: String) -> Result<(), EditError> {
         match self {
-            Self::File(file) => file.remove(access_key),
-            Self::Etcd(clients) => wait(clients.remove(access_key)),
+            Self::File(file) => edit(file, move |file| file.remove(&access_key)).await,
+            Self::Etcd(clients) => clients.remove(&access_key).await,
         }
     }
 }
 
-/// On a thread of the runtime's that may block.
-fn wait<T>(change: impl Future<Output = T>) -> T {
-    tokio::runtime::Handle::current().block_on(change)
+/// The file's changes wait for a disk.
+async fn edit<T: Send + 'static>(
+    file: &Arc<ClientsFile>,
+    change: impl FnOnce(&ClientsFile) -> Result<T, EditError> + Send + 'static,
+) -> Result<T, EditError> {
+    let file = Arc::clone(file);
+    blocking::run(move || change(&file)).await
 }

@@ -10,6 +10,8 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sluice_shared::blocking;
+
 use self::store::Store;
 use self::tables::Redemption;
 use self::writer::Writer;
@@ -197,16 +199,13 @@ impl State for Embedded {
                 return Ok(Standing::Revoked);
             }
             let (store, link) = (Arc::clone(&self.store), link.to_owned());
-            let read = tokio::task::spawn_blocking(move || store.has_redeemed(&link, key_of(who)));
-            match read.await {
-                Ok(Ok(true)) => Ok(Standing::Redeemed),
-                Ok(Ok(false)) => Ok(Standing::Never),
-                Ok(Err(error)) => {
+            match blocking::run(move || store.has_redeemed(&link, key_of(who))).await {
+                Ok(true) => Ok(Standing::Redeemed),
+                Ok(false) => Ok(Standing::Never),
+                Err(error) => {
                     tracing::error!(%error, "state file does not answer");
                     Err(StateError::Away)
                 }
-                // The runtime is ending.
-                Err(_) => Err(StateError::Away),
             }
         })
     }
@@ -224,8 +223,7 @@ impl State for Embedded {
             // Behind what waits to be written.
             let _ = self.writer.write(|_| Ok(())).await;
             let store = Arc::clone(&self.store);
-            // Fails only where the runtime is ending, and the process with it.
-            let _ = tokio::task::spawn_blocking(move || store.close()).await;
+            blocking::run(move || store.close()).await;
         })
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::{Instant, Mark, Revocations, Target};
+use crate::blocking;
 use crate::private_file::{self, PrivateFileError};
 
 /// Between two writes of the file, at least.
@@ -140,8 +141,7 @@ impl RevocationBook {
         let mut changes = self.changes();
         while changes.changed().await.is_ok() {
             let (book, begun) = (Arc::clone(&self), std::time::Instant::now());
-            let saved = tokio::task::spawn_blocking(move || book.save()).await;
-            if let Ok(Err(error)) = saved {
+            if let Err(error) = blocking::run(move || book.save()).await {
                 tracing::error!(%error, "revocations are in force, and lost at a restart");
             }
             tokio::time::sleep(SAVED_EVERY.max(begun.elapsed() * 20)).await;

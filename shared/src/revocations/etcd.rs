@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::target::{BLOCKED, REVOKED};
 use super::{Instant, Mark, RevocationBook, Target};
+use crate::blocking;
 use crate::etcd::{Contents, Created, Entry, Etcd, EtcdError, Mirror, MirrorRules, Replaced};
 
 /// Far more than operators set by hand. A mark is a hundred bytes; what newer programs add has room.
@@ -137,7 +138,7 @@ impl Keeper {
         if is_known && !self.is_known.swap(true, Ordering::AcqRel) {
             // Also where there are none: a file that says so is what a start without etcd goes by.
             let book = Arc::clone(&self.book);
-            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || book.save()).await {
+            if let Err(error) = blocking::run(move || book.save()).await {
                 tracing::error!(%error, "revocations are in force, and lost at a restart");
             }
         }

@@ -217,7 +217,7 @@ where
     F: Future<Output = Result<T, EditError>> + Send + 'static,
 {
     let change = change(Arc::clone(&admin.clients), subject.clone());
-    admin.audit.around(name, action, subject, async { Ok(change.await?) }).await
+    admin.audit.around(name, action, subject, Box::pin(async { Ok(change.await?) })).await
 }
 
 #[derive(Deserialize)]

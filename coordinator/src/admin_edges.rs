@@ -174,7 +174,7 @@ async fn give(
         OrderChange::Weight(None) => format!("{id} own"),
     };
     let by = Arc::clone(&name.0);
-    let order = async move { Ok::<_, AdminError>(orders.give(&edge, change, &by).await?) };
+    let order = Box::pin(async move { Ok::<_, AdminError>(orders.give(&edge, change, &by).await?) });
     admin.audit.around(name, action, subject, order).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -14,7 +14,7 @@ use sluice_shared::revocations::{Instant, Kind, Mark, RevocationBook, Target};
 use crate::admin_api::AdminName;
 use crate::admin_error::AdminError;
 use crate::admin_revocations::{FOR_GOOD, put};
-use crate::audit::Audit;
+use crate::audit::{Audit, Change};
 use crate::keys::{Kept, Keys};
 
 /// What the handlers work with.
@@ -93,10 +93,10 @@ async fn rotate(
     Extension(name): Extension<AdminName>,
 ) -> Result<Response, AdminError> {
     let keepers = keepers(&admin)?;
-    let change = async move {
+    let change: Change<_, AdminError> = Box::pin(async move {
         let token = keepers[0].rotate().await?;
-        Ok::<_, AdminError>([token, keepers[1].rotate().await?])
-    };
+        Ok([token, keepers[1].rotate().await?])
+    });
     let [token, ticket] = admin.audit.around(name, "keys.rotate", String::new(), change).await?;
     let told = serde_json::json!({ "token": token.as_str(), "ticket": ticket.as_str() });
     Ok((StatusCode::OK, Json(told)).into_response())
@@ -109,11 +109,11 @@ async fn reseal(
     Extension(name): Extension<AdminName>,
 ) -> Result<Response, AdminError> {
     let keepers = keepers(&admin)?;
-    let change = async move {
+    let change: Change<_, AdminError> = Box::pin(async move {
         let tokens = keepers[0].seal_anew().await.map_err(KeyKeeperError::Etcd)?;
         let tickets = keepers[1].seal_anew().await.map_err(KeyKeeperError::Etcd)?;
-        Ok::<_, AdminError>(tokens.and(tickets))
-    };
+        Ok(tokens.and(tickets))
+    });
     let came = admin.audit.around(name, "keys.reseal", String::new(), change).await?;
     Ok(Json(came).into_response())
 }
@@ -126,12 +126,13 @@ async fn retire(
 ) -> Result<StatusCode, AdminError> {
     let keepers = keepers(&admin)?;
     let subject = kid.clone();
-    let change = async move {
-        Ok::<_, AdminError>(match keepers[0].retire(&kid).await {
-            Err(KeyKeeperError::Unknown) => keepers[1].retire(&kid).await?,
-            other => other?,
-        })
-    };
+    let change: Change<_, AdminError> = Box::pin(async move {
+        let retired = match keepers[0].retire(&kid).await {
+            Err(KeyKeeperError::Unknown) => keepers[1].retire(&kid).await,
+            other => other,
+        };
+        Ok(retired?)
+    });
     admin.audit.around(name, "keys.retire", subject, change).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -150,7 +151,7 @@ async fn revoke(
     }
     let target = Target::new(Kind::Key, &kid)?;
     let mark = Mark { set: Instant::now(), until: FOR_GOOD, cut: false };
-    let change = put(Arc::clone(&admin.book), target, mark);
+    let change = Box::pin(put(Arc::clone(&admin.book), target, mark));
     admin.audit.around(name, "keys.revoke", kid, change).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -160,7 +160,7 @@ async fn set(
         return Err(AdminError::Until);
     }
     let (subject, view) = (shown(&target), View::of(&target, mark));
-    let change = put(Arc::clone(&admin.book), target, mark);
+    let change = Box::pin(put(Arc::clone(&admin.book), target, mark));
     admin.audit.around(name, "revocations.set", subject, change).await?;
     Ok((StatusCode::CREATED, Json(view)).into_response())
 }
@@ -176,7 +176,7 @@ async fn lift(
     // Later than what it lifts, though that was set by a clock that is ahead.
     let mark = Mark { set: now.max(Instant(known.set.0 + 1)), until: now, cut: false };
     let subject = shown(&target);
-    let change = put(Arc::clone(&admin.book), target, mark);
+    let change = Box::pin(put(Arc::clone(&admin.book), target, mark));
     admin.audit.around(name, "revocations.lift", subject, change).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -38,6 +39,9 @@ struct Line<'a> {
     done: Option<bool>,
 }
 
+/// A change as it is made. In memory of its own: what speaks with etcd is large.
+pub(crate) type Change<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
+
 /// What is changed, and by whom.
 struct Deed {
     audit: Arc<Audit>,
@@ -69,7 +73,7 @@ impl Audit {
         by: AdminName,
         action: &'static str,
         subject: String,
-        change: impl Future<Output = Result<T, E>> + Send + 'static,
+        change: Change<T, E>,
     ) -> Result<T, E>
     where
         T: Send + 'static,

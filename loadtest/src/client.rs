@@ -216,6 +216,7 @@ pub struct Request {
     body: String,
     redirects_max: usize,
     silence_max: Duration,
+    version: &'static str,
 }
 
 impl Request {
@@ -227,7 +228,14 @@ impl Request {
             body: String::new(),
             redirects_max: 0,
             silence_max: SILENCE_MAX,
+            version: "HTTP/1.1",
         }
+    }
+
+    /// Asks in HTTP/1.0, whose answers have no transfer codings.
+    pub fn without_codings(mut self) -> Self {
+        self.version = "HTTP/1.0";
+        self
     }
 
     pub fn field(mut self, name: &str, value: &str) -> Self {
@@ -267,9 +275,9 @@ impl Request {
         for _ in 0..=self.redirects_max {
             let (address, target) = split_url(&url)?;
             let mut connection = Connection::open_with(address, self.silence_max)?;
-            let (method, fields, body) = (self.method, &self.fields, &self.body);
+            let Self { method, version, fields, body, .. } = self;
             let request = format!(
-                "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{fields}\r\n{body}"
+                "{method} {target} {version}\r\nHost: {address}\r\nConnection: close\r\n{fields}\r\n{body}"
             );
             connection.send(request.as_bytes())?;
             let head = connection.read_head()?;

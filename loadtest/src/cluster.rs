@@ -33,6 +33,8 @@ pub use redis::{PASSWORD as REDIS_PASSWORD, RedisServer};
 
 /// Where this variable is set, the folder of every cluster stays, and its place is printed.
 const KEEP: &str = "LOADTEST_KEEP";
+/// Says that network namespaces are not permitted, and that tests are to do without.
+const WITHOUT_NAMESPACES: &str = "LOADTEST_WITHOUT_NAMESPACES";
 
 /// A running cluster. Dropping it ends its programs; its folder stays where a test panics, or [`KEEP`] is set.
 #[derive(Debug)]
@@ -70,6 +72,18 @@ impl Cluster {
     /// Whether members can be cut off from each other: they have hosts, and those are more than addresses.
     pub fn is_apart(&self) -> bool {
         self.hosts.as_ref().is_some_and(Hosts::are_apart)
+    }
+
+    /// As [`Self::is_apart`], for a test that has nothing to show without.
+    ///
+    /// # Errors
+    /// Namespaces are not permitted, and `LOADTEST_WITHOUT_NAMESPACES` does not say that it is known.
+    pub fn can_be_cut(&self) -> anyhow::Result<bool> {
+        ensure!(
+            self.is_apart() || env::var_os(WITHOUT_NAMESPACES).is_some(),
+            "network namespaces are not permitted here: with {WITHOUT_NAMESPACES}=1 nothing that needs them is tested"
+        );
+        Ok(self.is_apart())
     }
 
     /// The clock of coordinators and edges, or of the one edge that was given it.

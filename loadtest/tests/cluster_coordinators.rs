@@ -131,7 +131,7 @@ fn a_coordinator_that_freezes_costs_the_clients_of_the_other_nothing_and_goes_on
 #[test]
 fn a_coordinator_that_is_cut_off_from_etcd_costs_nobody_anything_and_catches_up() -> anyhow::Result<()> {
     let mut cluster = changing().ready()?;
-    if !cluster.is_apart() {
+    if !cluster.can_be_cut()? {
         return Ok(());
     }
     let everywhere = Load::start(&cluster, 6);

@@ -107,7 +107,7 @@ fn downloads_survive_an_edge_that_dies_freezes_or_leaves() -> anyhow::Result<()>
 #[test]
 fn downloads_survive_an_edge_that_is_cut_off() -> anyhow::Result<()> {
     let mut cluster = cluster().ready()?;
-    if !cluster.is_apart() {
+    if !cluster.can_be_cut()? {
         return Ok(());
     }
     let load = Load::start(&cluster, CLIENTS);

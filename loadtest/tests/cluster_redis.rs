@@ -47,7 +47,7 @@ fn what_needs_redis_is_refused_while_it_is_cut_off_and_nobody_else_notices() -> 
     let cluster = Cluster::start().hosts().edges(3).coordinators(2).redis().etcd(3).clients(CLIENTS);
     let cluster = load::files(28).fold(cluster, |cluster, (name, size)| cluster.file(&name, size));
     let mut cluster = cluster.coordinator(|coordinator| coordinator.toml(usual)).ready()?;
-    if !cluster.is_apart() {
+    if !cluster.can_be_cut()? {
         return Ok(());
     }
     let load = Load::start(&cluster, 6);

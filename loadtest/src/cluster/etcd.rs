@@ -317,7 +317,7 @@ impl EtcdServer {
 
     fn post(&self, question: &str, body: &Value, token: Option<&str>) -> anyhow::Result<Value> {
         let url = format!("{}/v3/{question}", self.url());
-        let request = Request::new("POST", &url).patience(PATIENCE);
+        let request = Request::new("POST", &url).without_codings().patience(PATIENCE);
         let request = token.into_iter().fold(request, |request, token| request.field("Authorization", token));
         let answer = request.body(&body.to_string()).send()?;
         ensure!(answer.status() == 200, "{url}: {} {}", answer.status(), answer.text());

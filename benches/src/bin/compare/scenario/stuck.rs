@@ -68,6 +68,9 @@ impl Call {
     }
 }
 
+const NONE: &str = "none";
+/// Once all that hung was let go of, beside the very first.
+const AFTERWARDS: &str = "none, afterwards";
 /// Beside these, cold files are asked for too.
 const BESIDE_COLD: &str = "512 READs";
 const COLD_ALONE: &str = "cold files";
@@ -175,26 +178,25 @@ pub(super) fn run(lab: &Lab, rows: &mut Rows) -> anyhow::Result<()> {
         let mut server = lab.start(kind, site.root.path())?;
         let links = site.hot_files.links(&server)?;
         let load = hot::load(&links);
-        lab.say("nothing hangs", round, kind.name())?;
-        let alone = lab.measure(&mut server, &load)?;
-        rows.add("none", kind.name(), alone.clone());
         lab.say(COLD_ALONE, round, kind.name())?;
         let cold_alone = cold(lab, &server, site.cold_targets(&server, 0)?)?;
         rows.add(COLD_ALONE, kind.name(), cold_alone.clone());
+        let mut first = None;
         for (call, count) in Call::ALL.into_iter().flat_map(|call| COUNTS.map(|count| (call, count))) {
             let case = format!("{count} {}", call.name());
             if !lab.selection.has_case(Scenario::Stuck, &case) {
                 continue;
             }
+            // Right before: the machine's speed is another one minutes later.
+            lab.say(NONE, round, kind.name())?;
+            let alone = lab.measure(&mut server, &load)?;
+            rows.add(NONE, kind.name(), alone.clone());
             lab.say(&case, round, kind.name())?;
             let cold_targets = site.cold_targets(&server, 1)?;
             let hanging = site.hang(&server, call, count)?;
-            let beside = lab.measure_as_it_is(&mut server, &load)?;
-            let share = beside.ratio(&alone, "requests_per_second");
-            let p99_times = beside.ratio(&alone, "p99_ms");
-            let held = hanging.held as f64;
-            let measured = beside.with("share", share).with("p99_times", p99_times).with("held", held);
-            rows.add(&case, kind.name(), measured);
+            let beside = beside(lab.measure_as_it_is(&mut server, &load)?, &alone);
+            rows.add(&case, kind.name(), beside.with("held", hanging.held as f64));
+            first.get_or_insert(alone);
             if case == BESIDE_COLD {
                 lab.say(COLD, round, kind.name())?;
                 thread::sleep(HUNG_FOR.saturating_sub(hanging.since.elapsed()));
@@ -205,8 +207,18 @@ pub(super) fn run(lab: &Lab, rows: &mut Rows) -> anyhow::Result<()> {
             drop(hanging);
             lab.wait_for(&mut server)?;
         }
+        let Some(first) = first else { continue };
+        lab.say(AFTERWARDS, round, kind.name())?;
+        rows.add(AFTERWARDS, kind.name(), beside(lab.measure_as_it_is(&mut server, &load)?, &first));
     }
     Ok(())
+}
+
+/// With what it is of what the server did alone.
+fn beside(measured: Measures, alone: &Measures) -> Measures {
+    let share = measured.ratio(alone, "requests_per_second");
+    let p99_times = measured.ratio(alone, "p99_ms");
+    measured.with("share", share).with("p99_times", p99_times)
 }
 
 /// Fetches cold files, for as long as there are any or the time lasts.

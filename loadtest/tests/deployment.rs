@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 use sluice_loadtest::process::{Process, binary};
 use sluice_loadtest::{Cluster, client, tool, wait_until};
+use sluice_shared::confinement::{Confined, Confinement};
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
@@ -108,6 +109,11 @@ fn downloads_under(coordinator_profile: &Path, edge_profile: &Path) -> anyhow::R
         let answer = client::get(&cluster.download_url(file))?;
         ensure!(answer.status() == 200, "{file}: {} {}", answer.status(), answer.text());
         content.check_whole(&answer.body)?;
+    }
+    // Where this kernel confines anybody, the profile does not keep it from that.
+    let is_confined = matches!(Confinement::default().try_out(), Confined::Yes { .. });
+    for program in [&edge, &coordinator] {
+        ensure!(program.log()?.contains("\"confined: ") == is_confined, "{}", program.log_tail());
     }
     ensure!(edge.terminate()?.success() && coordinator.terminate()?.success(), "both end well");
     Ok(())

@@ -35,7 +35,7 @@ found >before
 no command -v systemd-sysusers
 
 dpkg --install ./*.deb
-dpkg --verify sluice-coordinator sluice-edge sluicectl
+[ -z "$(dpkg --verify sluice-coordinator sluice-edge sluicectl)" ]
 [ "$(stat -c '%U %a' /etc/sluice/edge /var/lib/sluice-coordinator | xargs)" = 'sluice-edge 700 sluice-coordinator 700' ]
 
 cp /usr/share/doc/sluice-coordinator/samples/one-machine/coordinator.toml /etc/sluice

@@ -1,6 +1,6 @@
 # What can be done with a checkout. Every target installs what it needs where that is missing, and says so.
 
-.PHONY: help build demo loadtest test test-nfs test-install soak lint bench bench-instructions figures fuzz compare beside-wrk simulate audit install dist
+.PHONY: help build demo loadtest test test-nfs test-install soak lint bench bench-instructions figures fuzz compare beside-wrk simulate audit install dist deb test-deb
 
 # Whom `make loadtest` asks.
 COORDINATOR ?= http://127.0.0.1:8080
@@ -12,6 +12,7 @@ help:
 	@echo 'make soak     ten minutes of clients that vanish over a store that hangs; LOADTEST_CHURN_SECONDS=3600 for an hour'
 	@echo 'make test-nfs an edge over NFS whose server vanishes, in an emulated guest: five minutes; ARGS=4.2 or ARGS=3: only that NFS'
 	@echo 'make test-install  the runbook'\''s first installation under a systemd of its own, with root'\''s rights: a minute'
+	@echo 'make test-deb the Debian packages in a fresh root without systemd, and under a systemd of their own: three minutes, with root'\''s rights'
 	@echo 'make lint     clippy and formatting only'
 	@echo 'make bench    every part by itself, and one edge by the way bytes leave: a table with what limits each; ARGS=open: only those'
 	@echo 'make bench-instructions  the parts by instructions, for busy machines; BASE=target/earlier.json compares'
@@ -24,6 +25,7 @@ help:
 	@echo 'make build    the programs, in target/release, with their manual pages and completions'
 	@echo 'make install  what was built, with units and papers; PREFIX=/usr/local, DESTDIR= a root to install into'
 	@echo 'make dist     build a release in target/dist: an archive, what is linked in (SBOM), checksums'
+	@echo 'make deb      the same programs as Debian packages, in target/dist too; MAINTAINER="Name <address>"'
 
 build:
 	deploy/needs.sh build
@@ -36,6 +38,10 @@ install:
 
 dist: build
 	deploy/dist.sh
+
+deb: build
+	deploy/needs.sh deb
+	deploy/deb.sh
 
 demo:
 	deploy/needs.sh build demo
@@ -69,6 +75,10 @@ test-nfs:
 test-install: build
 	deploy/needs.sh install
 	loadtest/guest/test-install.sh
+
+test-deb: deb
+	deploy/needs.sh install test-deb
+	loadtest/guest/test-deb.sh
 
 lint:
 	deploy/needs.sh build

@@ -13,7 +13,8 @@ dist=$target/dist
 # When its last change was made: for every file in it.
 epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 
-rm -rf "$dist"
+# Packages of deploy/deb.sh stay.
+rm -rf "$dist/root" "$dist"/*.tar.gz "$dist/sbom.json"
 mkdir -p "$dist/root"
 DESTDIR=$(cd "$dist/root" && pwd) PREFIX=/usr deploy/install.sh
 tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" --directory "$dist/root" . |
@@ -21,6 +22,6 @@ tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -
 rm -rf "$dist/root"
 host=$(rustc -vV | sed -n "s/^host: //p")
 cargo metadata --locked --format-version 1 --filter-platform "$host" | python3 deploy/sbom.py >"$dist/sbom.json"
-(cd "$dist" && sha256sum -- *.tar.gz sbom.json >SHA256SUMS)
-echo "$dist:"
-cat "$dist/SHA256SUMS"
+cd "$dist"
+sums=$(find . -maxdepth 1 -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum)
+echo "$sums" | tee SHA256SUMS

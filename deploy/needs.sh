@@ -2,7 +2,7 @@
 # Installs what building, testing, comparing or auditing needs, and only what is missing; says so before it does.
 # Works as root or with sudo on Debian and its relatives; elsewhere it names what to install.
 #
-#   deploy/needs.sh build|demo|test|nfs|install|compare|instructions|fuzz|audit ...
+#   deploy/needs.sh build|demo|test|nfs|install|deb|test-deb|compare|instructions|fuzz|audit ...
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -68,6 +68,10 @@ for use in "$@"; do
         want systemd-analyze systemd
         want promtool prometheus
         want openssl openssl
+        # Packages are made of the programs, and their scripts judged.
+        want dpkg-shlibdeps dpkg-dev
+        want strip binutils
+        want shellcheck shellcheck
         /usr/bin/python3 -c 'import seccomp' 2>/dev/null || packages+=(python3-seccomp)
         want_python
         ;;
@@ -88,6 +92,17 @@ for use in "$@"; do
         want curl curl
         want setpriv util-linux
         want systemd-nspawn systemd-container
+        ;;
+    deb)
+        want dpkg-deb dpkg
+        want dpkg-shlibdeps dpkg-dev
+        want strip binutils
+        ;;
+    test-deb)
+        want mmdebstrap mmdebstrap
+        # What judges packages, and scripts.
+        want lintian lintian
+        want shellcheck shellcheck
         ;;
     compare)
         want wrk wrk
@@ -113,7 +128,7 @@ for use in "$@"; do
         ;;
     audit) ;;
     *)
-        say "usage: deploy/needs.sh build|demo|test|nfs|install|compare|instructions|fuzz|audit ..."
+        say "usage: deploy/needs.sh build|demo|test|nfs|install|deb|test-deb|compare|instructions|fuzz|audit ..."
         exit 2
         ;;
     esac

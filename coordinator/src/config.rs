@@ -55,6 +55,10 @@ pub struct Config {
     pub admin_hosts: Vec<String>,
     /// Where a successor asks for the listeners.
     pub control_socket: Option<PathBuf>,
+    /// The kernel is asked to refuse files that are none of this coordinator's.
+    pub confine: bool,
+    /// Folders that may be read all the same.
+    pub confine_reads: Vec<PathBuf>,
     /// File ids that `/download/` gives to anyone; by `FileId::is_under`.
     pub public_prefixes: Vec<Prefix>,
     /// Where callers of the API are; not of the admin port.
@@ -158,6 +162,8 @@ struct RawConfig {
     admin_token_file: Option<PathBuf>,
     admin_hosts: Vec<String>,
     control_socket: Option<PathBuf>,
+    confine: Option<bool>,
+    confine_reads: Vec<PathBuf>,
     public_prefixes: Vec<Prefix>,
     trusted_proxies: TrustedProxies,
     proxy_protocol: bool,
@@ -271,6 +277,8 @@ impl Config {
             },
             admin_hosts: raw.admin_hosts,
             control_socket: raw.control_socket.map(|file| config::resolve(path, &file)),
+            confine: raw.confine.unwrap_or(true),
+            confine_reads: raw.confine_reads.iter().map(|folder| config::resolve(path, folder)).collect(),
             public_prefixes: raw.public_prefixes,
             clients,
             tls: raw.tls.map(|tls| tls.settle(path)).transpose()?,

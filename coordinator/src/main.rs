@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use sluice_coordinator::config::Config;
-use sluice_coordinator::service;
+use sluice_coordinator::service::{self, confine};
 use sluice_shared::handover::{Inherited, InheritedError};
-use sluice_shared::{papers, telemetry};
+use sluice_shared::{confinement, papers, telemetry};
 
 /// Sluice's coordinator: decides who may fetch what, and sends each client to the best edge.
 #[derive(Parser)]
@@ -36,6 +36,10 @@ const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     // First of all: descriptors that were passed have numbers that nothing else must take.
     let inherited = Inherited::from_environment();
+    if let Err(error) = confinement::refuse_new_rights() {
+        complain(&anyhow::anyhow!("no_new_privs cannot be set: {error}"));
+        return ExitCode::FAILURE;
+    }
     match papers::write_if_asked(Arguments::command()) {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
@@ -61,16 +65,24 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments, inherited: Result<Inherited, InheritedError>) -> anyhow::Result<()> {
     let config = Config::load(&arguments.config)?;
-    let _logs = telemetry::start_logs(&config.log_filter)?;
     if arguments.check {
+        let _logs = telemetry::start_logs(&config.log_filter)?;
         service::check(&config)?;
         confirm("configuration is valid");
+        let confined = confine::try_out(&config);
+        if confined.is_amiss() {
+            complain(&anyhow::anyhow!(confined.to_string()));
+        }
         return Ok(());
     }
     let inherited = inherited?;
-    let metrics = telemetry::start_metrics()?;
-    // Two at least: one call that computes must not hold up every other.
+    // Two at least: one call that computes must not hold up every other. Asked before files of the kernel's are closed.
     let workers = thread::available_parallelism().map_or(2, NonZero::get).max(2);
+    // Before there are threads, of which those that are there already would not be bound.
+    let confined = confine::bind(&config)?;
+    let _logs = telemetry::start_logs(&config.log_filter)?;
+    confined.log();
+    let metrics = telemetry::start_metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?;
     let ended = runtime.block_on(service::run(config, metrics, inherited));
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN_TIMEOUT);

@@ -40,6 +40,7 @@ use crate::state::{self, State, StateStartError};
 use crate::succession::{self, Parting};
 use crate::{metrics, openapi};
 
+pub mod confine;
 mod ending;
 mod findings;
 mod readiness;

@@ -51,6 +51,10 @@ pub(crate) struct Config {
     pub(crate) admin_hosts: Vec<String>,
     /// Where a successor asks for the listeners.
     pub(crate) control_socket: Option<PathBuf>,
+    /// The kernel is asked to refuse files that are none of this edge's.
+    pub(crate) confine: bool,
+    /// Folders that may be read all the same.
+    pub(crate) confine_reads: Vec<PathBuf>,
     pub(crate) root: PathBuf,
     /// A file that the root has where the store is mounted.
     pub(crate) root_marker: Option<String>,
@@ -170,6 +174,8 @@ impl Config {
             admin_listen: raw.admin_listen.ok_or_else(|| missing("admin_listen"))?,
             admin_hosts: raw.admin_hosts,
             control_socket: raw.control_socket.map(|file| resolve(path, &file)),
+            confine: raw.confine.unwrap_or(true),
+            confine_reads: raw.confine_reads.iter().map(|folder| resolve(path, folder)).collect(),
             root: judge_root(path, raw.root)?,
             root_marker: raw.root_marker.map(|marker| judge_marker(path, marker)).transpose()?,
             path_template,

@@ -1,5 +1,6 @@
 //! The process: configuration → workers, admin port, end. Everything is made here once and handed down.
 
+mod confine;
 mod content;
 mod descriptors;
 mod findings;
@@ -16,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use sluice_shared::confinement::Confined;
 use sluice_shared::etcd::Etcd;
 use sluice_shared::handover::{self, Identity, Inherited, Listener};
 use sluice_shared::keys::KeyFile;
@@ -46,11 +48,11 @@ use workers::{ForAll, WorkerParts};
 /// What is still to be written when the process ends has so long.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 
-/// Validates the configuration and what it names, without listening.
+/// Validates the configuration and what it names, without listening; and says how far an edge would be confined.
 ///
 /// # Errors
 /// The first fault.
-pub fn check(path: &Path) -> anyhow::Result<()> {
+pub fn check(path: &Path) -> anyhow::Result<Confined> {
     let config = Config::load(path)?;
     if let KeySource::File(path) = &config.keys {
         KeyFile::load(path)?;
@@ -62,7 +64,7 @@ pub fn check(path: &Path) -> anyhow::Result<()> {
         handover::check_place(path)?;
     }
     uring::check()?;
-    Ok(())
+    Ok(confine::try_out(&config))
 }
 
 pub use findings::findings;
@@ -73,9 +75,14 @@ pub use findings::findings;
 /// What keeps it from starting, with the remedy.
 pub fn run(path: &Path, inherited: Inherited) -> anyhow::Result<()> {
     let config = Config::load(path)?;
+    // A mount of the edge's own can be allowed once it is there, and made no more once the edge is bound.
+    let backing = Backing::open(config.cache_dir.as_deref(), config.cache_size)?;
+    // Before there are threads, of which those that are there already would not be bound.
+    let confined = confine::bind(&config, &backing)?;
     let log_guard = telemetry::start_logs(&config.logs.filter)?;
+    confined.log();
     let base = Base::open(&config)?;
-    let content = Content::open(&config)?;
+    let content = Content::open(&config, backing)?;
     let who = Identity { program: "edge", id: config.id.as_str() };
     let mut sockets = Sockets::open(&config, who, inherited)?;
     let records = start_records(&config)?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use sluice_shared::handover::Inherited;
-use sluice_shared::papers;
+use sluice_shared::{confinement, papers};
 
 /// Sluice's edge node: verifies tokens and streams files.
 #[derive(Debug, Parser)]
@@ -26,6 +26,10 @@ struct Arguments {
 fn main() -> ExitCode {
     // First of all: descriptors that were passed have numbers that nothing else must take.
     let inherited = Inherited::from_environment();
+    if let Err(error) = confinement::refuse_new_rights() {
+        say(&format!("sluice-edge: no_new_privs cannot be set: {error}"));
+        return ExitCode::FAILURE;
+    }
     match papers::write_if_asked(Arguments::command()) {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
@@ -41,7 +45,12 @@ fn main() -> ExitCode {
         return ExitCode::from(findings.worst().exit_code());
     }
     let ended = if arguments.check {
-        sluice_edge_node::check(&arguments.config).map(|()| say("configuration is valid"))
+        sluice_edge_node::check(&arguments.config).map(|confined| {
+            say("configuration is valid");
+            if confined.is_amiss() {
+                say(&format!("sluice-edge: {confined}"));
+            }
+        })
     } else {
         inherited
             .map_err(Into::into)

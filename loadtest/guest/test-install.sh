@@ -5,23 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 programs=${PROGRAMS:-${CARGO_TARGET_DIR:-target}/release}
-folder=$(mktemp -d "${TMPDIR:-/tmp}/sluice-install.XXXXXX")
-root=$folder/root
-
-clean_up() {
-    umount "$root" 2>/dev/null || true
-    umount "$folder/changes" 2>/dev/null || true
-    rm -rf --one-file-system "$folder"
-}
-trap clean_up EXIT
-
-# What is written goes to memory, and with it.
-mkdir "$folder/changes" "$root"
-mount -t tmpfs -o size=2g sluice-install "$folder/changes"
-mkdir "$folder/changes/upper" "$folder/changes/work"
-mount -t overlay -o "lowerdir=/,upperdir=$folder/changes/upper,workdir=$folder/changes/work" sluice-install "$root"
-
-source=$root/opt/sluice-source
+. loadtest/guest/own-systemd.sh
+source=$root$inside
 mkdir -p "$source/target/release"
 cp -r deploy Makefile ./*.md LICENSE "$source"
 cp "$programs"/{sluice-coordinator,sluice-edge,sluicectl} "$source/target/release"
@@ -31,13 +16,8 @@ awk '/^## First installation/ { inside = 1 } inside && /^```$/ { exit } inside &
     deploy/RUNBOOK.md | sed 's/^make build$/true/' >"$source/first-installation.sh"
 grep -q '^make install' "$source/first-installation.sh"
 
-cat >"$source/test.sh" <<'END'
-#!/usr/bin/env bash
-cd "$(dirname "$0")"
-exec >test.log 2>&1
-set -exuo pipefail
-trap 'echo $? >result; systemctl --no-block exit 0 || systemctl poweroff --force --force' EXIT
-hostname localhost
+echo 'Installing by the runbook, under a systemd of its own'
+if ! under_systemd 180 <<'END_OF_TEST'
 bash -exuo pipefail first-installation.sh | tee said
 [ "$(tail -n 1 said)" = 'Hello from Sluice.' ]
 
@@ -46,7 +26,7 @@ bash -exuo pipefail first-installation.sh | tee said
 systemctl reload sluice-edge sluice-coordinator
 grep ' /var/cache/sluice tmpfs ' /proc/mounts | grep huge=within_size
 [ "$(stat -c %U /var/lib/sluice-edge/keys.jwks.json)" = sluice-edge ]
-! setpriv --reuid sluice-edge --clear-groups cat /var/lib/sluice-coordinator/tickets.jwks.json
+no setpriv --reuid sluice-edge --clear-groups cat /var/lib/sluice-coordinator/tickets.jwks.json
 
 # With sockets that systemd holds, a restart refuses nobody.
 systemctl stop sluice-coordinator
@@ -62,27 +42,8 @@ sleep 32
 [ "$(systemctl show --value -p NRestarts sluice-edge sluice-coordinator | xargs)" = '0 0' ]
 systemctl stop sluice-edge sluice-coordinator
 [ "$(systemctl show --value -p Result sluice-edge sluice-coordinator | xargs)" = 'success success' ]
-END
-chmod +x "$source/test.sh"
-cat >"$root/etc/systemd/system/sluice-test.service" <<'END'
-[Service]
-Type=oneshot
-ExecStart=/opt/sluice-source/test.sh
-TimeoutStartSec=180
-END
-# Nothing else of what this machine starts.
-cat >"$root/etc/systemd/system/sluice-test.target" <<'END'
-[Unit]
-Requires=sysinit.target dbus.socket
-Wants=sluice-test.service
-After=sysinit.target
-END
-
-echo 'Installing by the runbook, under a systemd of its own'
-timeout 240 systemd-nspawn --quiet --directory "$root" --register=no --keep-unit --private-network --console=pipe \
-    --boot systemd.unit=sluice-test.target >"$folder/console" 2>&1 || true
-if [ "$(cat "$source/result" 2>/dev/null)" != 0 ]; then
-    tail -n 40 "$folder/console" "$source/test.log" >&2 || true
+END_OF_TEST
+then
     echo 'FAILED: the installation' >&2
     exit 1
 fi

@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 use sluice_loadtest::process::{Process, binary};
 use sluice_loadtest::{Cluster, client, tool, wait_until};
+use sluice_shared::confinement::{Confined, Confinement};
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
@@ -108,6 +109,11 @@ fn downloads_under(coordinator_profile: &Path, edge_profile: &Path) -> anyhow::R
         let answer = client::get(&cluster.download_url(file))?;
         ensure!(answer.status() == 200, "{file}: {} {}", answer.status(), answer.text());
         content.check_whole(&answer.body)?;
+    }
+    // Where this kernel confines anybody, the profile does not keep it from that.
+    let is_confined = matches!(Confinement::default().try_out(), Confined::Yes { .. });
+    for program in [&edge, &coordinator] {
+        ensure!(program.log()?.contains("\"confined: ") == is_confined, "{}", program.log_tail());
     }
     ensure!(edge.terminate()?.success() && coordinator.terminate()?.success(), "both end well");
     Ok(())
@@ -343,5 +349,66 @@ fn a_release_is_the_same_each_time_and_says_what_is_in_it() -> anyhow::Result<()
     {
         ensure!(names.contains(&name) == is_linked, "{name}: {is_linked} is expected of {names:?}");
     }
+    Ok(())
+}
+
+/// Makes the packages of the programs that the tests have; gives the folder that they are in, and their checksums.
+fn packages(target: &Path) -> anyhow::Result<(PathBuf, String)> {
+    let programs = binary("sluice-edge")?;
+    let ended = Command::new(deploy().join("deb.sh"))
+        .env("CARGO_TARGET_DIR", target)
+        .env("PROGRAMS", programs.parent().context("a program is in a folder")?)
+        .env("SOURCE_DATE_EPOCH", "1764115200")
+        .env("COMPRESSION", "none")
+        .output()?;
+    let said = String::from_utf8_lossy(&ended.stderr);
+    ensure!(ended.status.success() && said.is_empty(), "{}: {said}", ended.status);
+    Ok((target.join("dist"), fs::read_to_string(target.join("dist/SHA256SUMS"))?))
+}
+
+#[test]
+fn packages_are_the_same_each_time_and_share_no_file() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (dist, sums) = packages(&folder.path().join("one"))?;
+    let (_, again) = packages(&folder.path().join("other"))?;
+    ensure!(sums == again, "{sums} and then {again}");
+    let mut all = Vec::new();
+    let expected = [
+        ("sluice-coordinator", "/usr/lib/systemd/system/sluice-coordinator.socket", "passwd"),
+        ("sluice-edge", "/usr/lib/systemd/system/var-cache-sluice.mount", "passwd"),
+        ("sluicectl", "/usr/share/man/man1/sluicectl-check.1.gz", "libc6"),
+    ];
+    for (package, file, needed) in expected {
+        let made = files(&dist)?.into_iter().find(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with(&format!("{package}_")))
+        });
+        let made = made.with_context(|| format!("there is no package {package}"))?;
+        let tree = folder.path().join(package);
+        tool::run("dpkg-deb", &[Path::new("--raw-extract"), &made, &tree])?;
+        let control = fs::read_to_string(tree.join("DEBIAN/control"))?;
+        ensure!(control.contains(&format!("Package: {package}\n")), "{control}");
+        let depends = control.lines().find_map(|line| line.strip_prefix("Depends: "));
+        ensure!(depends.is_some_and(|depends| depends.contains(needed)), "{control}");
+        let conffiles = fs::read_to_string(tree.join("DEBIAN/conffiles")).unwrap_or_default();
+        ensure!(conffiles == if package == "sluice-edge" { "/etc/logrotate.d/sluice\n" } else { "" });
+        for script in ["postinst", "prerm", "postrm"].map(|name| tree.join("DEBIAN").join(name)) {
+            if script.exists() {
+                tool::run("sh", &[Path::new("-n"), &script])?;
+                tool::run("shellcheck", &[&script])?;
+                let text = fs::read_to_string(&script)?;
+                ensure!(!text.contains('@'), "{}: {text}", script.display());
+            }
+        }
+        fs::remove_dir_all(tree.join("DEBIAN"))?;
+        let own = files(&tree)?.into_iter().map(|path| path.strip_prefix(&tree).map(Path::to_owned));
+        let own: Vec<PathBuf> = own.collect::<Result<_, _>>()?;
+        for file in [file, &format!("/usr/bin/{package}"), &format!("/usr/share/doc/{package}/copyright")] {
+            ensure!(own.iter().any(|path| Path::new("/").join(path) == Path::new(file)), "{file}: {own:?}");
+        }
+        all.extend(own);
+    }
+    all.sort();
+    ensure!(all.windows(2).all(|pair| pair[0] != pair[1]), "a file is in two packages: {all:?}");
     Ok(())
 }

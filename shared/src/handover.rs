@@ -25,7 +25,7 @@ use std::path::PathBuf;
 
 pub use control::{Control, Departure};
 pub use inherited::{Inherited, InheritedError, ListenError, Listener, Role};
-pub use place::check_place;
+pub use place::{check_place, prepare as prepare_place};
 pub use predecessor::{Predecessor, inherit};
 
 use self::message::TalkError;

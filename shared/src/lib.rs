@@ -13,6 +13,7 @@ pub mod client_net;
 pub mod client_source;
 pub mod cluster;
 pub mod config;
+pub mod confinement;
 pub mod etcd;
 mod fernet;
 pub mod file_id;

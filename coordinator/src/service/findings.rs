@@ -14,7 +14,7 @@ use sluice_shared::keys::KeyPlace;
 use sluice_shared::revocations::RevocationBook;
 use sluice_shared::surroundings;
 
-use super::load_tls;
+use super::{confine, load_tls};
 use crate::clients::Clients;
 use crate::config::{Config, EdgeSource, KeySource, SchemeName, StateSource};
 use crate::keys;
@@ -43,6 +43,7 @@ pub fn findings(path: &Path) -> Findings {
         _ => drop(findings.of("admin tokens", AdminTokens::load_or_create(&config.admin_token_file))),
     }
     access(&mut findings, &config);
+    confine::try_out(&config).find(&mut findings);
     surroundings::descriptors(&mut findings, DESCRIPTORS);
     surroundings::port(&mut findings, "listen", config.listen);
     surroundings::port(&mut findings, "admin_listen", config.admin_listen);

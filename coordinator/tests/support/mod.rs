@@ -290,6 +290,10 @@ impl Coordinator {
         coordinator
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         send_signal(self.child.id(), signal);
     }

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
@@ -77,6 +77,11 @@ impl Backing {
             return Err(BackingError::TooSmall { has: capacity, wanted });
         }
         Ok(backing)
+    }
+
+    /// Where files are made, where it is no memfds.
+    pub(crate) fn folder(&self) -> Option<BorrowedFd<'_>> {
+        self.folder.as_ref().map(|folder| folder.fd.as_fd())
     }
 
     pub(crate) fn window_bytes_max(&self) -> u64 {

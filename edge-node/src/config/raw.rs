@@ -43,6 +43,8 @@ pub(super) struct RawConfig {
     pub(super) capacity: Option<ByteSize>,
     pub(super) admin_hosts: Vec<String>,
     pub(super) control_socket: Option<PathBuf>,
+    pub(super) confine: Option<bool>,
+    pub(super) confine_reads: Vec<PathBuf>,
     pub(super) root: Option<PathBuf>,
     pub(super) root_marker: Option<String>,
     pub(super) path_template: Option<String>,

@@ -31,11 +31,10 @@ pub(super) struct Content {
 impl Content {
     /// # Errors
     /// The root cannot be opened, or there is not enough of something; with the remedy.
-    pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
+    pub(super) fn open(config: &Config, backing: Backing) -> anyhow::Result<Self> {
         let limits = &config.limits;
         let (connections_max, windowed_max) = descriptors::share_out(limits.connections)?;
         let (closer, closing) = mpsc::unbounded_channel();
-        let backing = Backing::open(config.cache_dir.as_deref(), config.cache_size)?;
         let window_bytes = backing.window_bytes_max();
         let reads_max = usize::try_from(limits.inflight_bytes / window_bytes).unwrap_or(usize::MAX).max(1);
         let store_rules = StoreRules {

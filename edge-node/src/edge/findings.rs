@@ -10,7 +10,7 @@ use sluice_shared::keys::{KeyFile, KeyPlace};
 use sluice_shared::revocations::RevocationBook;
 use sluice_shared::surroundings;
 
-use super::load_tls;
+use super::{confine, load_tls};
 use crate::cache::Backing;
 use crate::config::{Config, KeySource};
 use crate::store;
@@ -39,6 +39,7 @@ pub fn findings(path: &Path) -> Findings {
         findings.of("control socket", handover::check_place(path));
     }
     findings.of("io_uring", uring::check());
+    confine::try_out(&config).find(&mut findings);
     root(&mut findings, &config);
     let connections = u64::try_from(config.limits.connections).unwrap_or(u64::MAX);
     surroundings::descriptors(&mut findings, connections.saturating_add(DESCRIPTORS_MORE));

@@ -69,6 +69,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
+    use sluice_shared::confinement::{Confined, Confinement};
+
     use super::*;
     use crate::uring::run_on_ring;
 
@@ -102,5 +104,33 @@ mod tests {
         assert_eq!(errno("/etc/passwd", true), Some(libc::EXDEV));
         assert_eq!(errno("none", false), Some(libc::ENOENT));
         assert_eq!(errno("a/b", false), Some(libc::ENOTDIR));
+    }
+
+    #[test]
+    fn a_ring_of_a_confined_thread_is_confined_with_its_own_threads() {
+        let folder = tempfile::tempdir().unwrap();
+        for place in ["root", "else"] {
+            fs::create_dir(folder.path().join(place)).unwrap();
+            fs::write(folder.path().join(place).join("a"), "a").unwrap();
+        }
+        let errno = |place: &str| {
+            let root = folder.path().join(place);
+            let (closer, _closed) = tokio::sync::mpsc::unbounded_channel();
+            let opened =
+                run_on_ring(async move { open(Root::open(&root).unwrap(), "a", RULES, closer).await });
+            opened.err().and_then(|error| error.raw_os_error())
+        };
+        let confined = std::thread::scope(|scope| {
+            let confined = scope.spawn(|| {
+                let mut confinement = Confinement::default();
+                confinement.reads(&folder.path().join("root"));
+                let confined = confinement.bind();
+                matches!(confined, Confined::Yes { .. }).then(|| (errno("root"), errno("else")))
+            });
+            confined.join().unwrap()
+        });
+        // Where the kernel confines nobody, nothing is claimed.
+        assert_eq!(confined.unwrap_or((None, Some(libc::EACCES))), (None, Some(libc::EACCES)));
+        assert_eq!(errno("else"), None);
     }
 }

@@ -63,12 +63,20 @@ def values_are_held_to_their_schema():
         ("edge.cacheSize", "much"),
         ("edge.allowUrls", []),
         ("edge.colour", "blue"),
+        ("edge.rootMarker", "/.store"),
+        ("edge.rootMarker", "a/../.store"),
+        ("edge.rootMarker", "a//b"),
+        ("edge.rootMarker", ".."),
+        ("edge.sha256Sidecars", "yes"),
+        ("coordinator.edgesCaSecret", "Edges CA"),
         ("etcd.endpoints", []),
         ("redis.urlSecret", ""),
         ("files.nfs.path", "export"),
         ("files.nfs.server", ""),
         ("coordinator.schemes", ["password"]),
     ]
+    for marker in ["", ".store", "..a/b", "a/.b/c..d"]:
+        jsonschema.validate(merged(example, {"edge": {"rootMarker": marker}}), schema)
     for key, value in refused:
         values = copy.deepcopy(example)
         *folders, last = key.split(".")
@@ -77,9 +85,11 @@ def values_are_held_to_their_schema():
             place = place[folder]
         place[last] = value
         assert list(jsonschema.Draft7Validator(schema).iter_errors(values)), f"{key} = {value!r} is taken"
+    # Helm reads patterns as Go does, which looks neither ahead nor behind.
+    assert not re.search(r"\(\?[=!<]", (chart / "values.schema.json").read_text())
     # Nothing is said but what a template reads, and no template reads what nobody can say.
     templates = "".join(path.read_text() for path in (chart / "templates").iterdir())
-    for used in set(re.findall(r"\.Values((?:\.[A-Za-z]+)+)", templates)):
+    for used in set(re.findall(r"\.Values((?:\.[A-Za-z0-9]+)+)", templates)):
         place = defaults
         for name in used.strip(".").split("."):
             assert name in place, f"templates read {used}, values.yaml has no such key"
@@ -87,6 +97,18 @@ def values_are_held_to_their_schema():
     for section, keys in defaults.items():
         for key in keys if isinstance(keys, dict) else []:
             assert f".Values.{section}.{key}" in templates, f"nobody reads {section}.{key}"
+
+
+def what_is_mounted_is_where_configurations_have_it():
+    templates = deploy / "helm/sluice/templates"
+    for config, pods in [("coordinator-config.yaml", "coordinator.yaml"), ("edge-config.yaml", "edge.yaml")]:
+        text = (templates / config).read_text() + (templates / "_names.tpl").read_text()
+        for path in re.findall(r'_file = "(/etc/[^"]+)"', text):
+            folder, name = path.rsplit("/", 1)
+            mounted = re.search(r"{name: ([a-z-]+), mountPath: " + re.escape(folder) + ",", (templates / pods).read_text())
+            assert mounted, f"{pods} mounts nothing at {folder}"
+            volume = f"- name: {mounted[1]}\n          secret: {{secretName: {{{{ . }}}}, items: [{{key: {name}, path: {name}}}]}}"
+            assert volume in (templates / pods).read_text(), f"{pods}: {mounted[1]} has no {name}"
 
 
 def merged(values, changes):
@@ -111,6 +133,7 @@ for check in [
     compose_names_what_is_there,
     profile_allows_the_ring_and_no_more_than_needed,
     values_are_held_to_their_schema,
+    what_is_mounted_is_where_configurations_have_it,
     pods_end_after_their_downloads_and_keep_kubernetes_variables_out,
 ]:
     check()

@@ -37,7 +37,7 @@ pub fn check_place(path: &Path) -> Result<(), HandoverError> {
 ///
 /// # Errors
 /// As [`check_place`]; the folder cannot be made.
-pub(super) fn prepare(path: &Path) -> Result<(), HandoverError> {
+pub fn prepare(path: &Path) -> Result<(), HandoverError> {
     match DirBuilder::new().mode(0o700).create(folder_of(path)) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -39,6 +39,13 @@ pub(super) struct CertificateFiles {
     pub(super) key_file: PathBuf,
 }
 
+impl TlsSettings {
+    /// All files that are read, again and again.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.certificates.iter().flat_map(|files| [files.cert_file.as_path(), files.key_file.as_path()])
+    }
+}
+
 impl RawTls {
     /// `config` is the configuration's path. A section with a file missing, or both, is no plain listener: whoever wrote
     /// it wanted TLS.

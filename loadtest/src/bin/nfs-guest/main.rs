@@ -23,6 +23,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use clap::Parser;
 use sluice_loadtest::settings::Settings;
 
@@ -76,6 +77,9 @@ fn run(folder: &Path, away: Duration) -> anyhow::Result<()> {
     passed("an edge without privileges starts over it", &report::user_of(edge.pid()?)?)?;
     files::fetch_all(&edge, &hot)?;
     passed("files come whole", &format!("{} files, {} bytes", hot.len(), files::total_bytes(&hot)))?;
+    let log = fs::read_to_string(folder.join("edge.log"))?;
+    ensure!(log.contains("\"confined: "), "the edge is not confined; this kernel has landlock");
+    passed("the kernel lets it open nothing else", "landlock, over NFS")?;
 
     let before = recovery::Held::by(&edge)?;
     section(&format!("The server vanishes for {} s", away.as_secs()))?;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
+use sluice_shared::cluster::Freshness;
 use sluice_shared::token::TokenError;
 
 use crate::cache::{Cache, Usage};
@@ -195,9 +196,9 @@ pub(crate) fn registered(is_registered: Option<bool>) {
 }
 
 /// Whether etcd answers, and since when it has not confirmed what is revoked; there where the edge uses one.
-pub(crate) fn etcd(is_reached: bool, staleness: Option<Duration>) {
-    set_gauge("sluice_etcd_up", u64::from(is_reached));
-    let stale = staleness.map_or(f64::INFINITY, |stale| stale.as_secs_f64());
+pub(crate) fn etcd(marks: Freshness) {
+    set_gauge("sluice_etcd_up", u64::from(marks.is_reached));
+    let stale = marks.staleness.map_or(f64::INFINITY, |stale| stale.as_secs_f64());
     gauge!("sluice_revocations_stale_seconds").set(stale);
 }
 

@@ -1,6 +1,6 @@
 # What can be done with a checkout. Every target installs what it needs where that is missing, and says so.
 
-.PHONY: help build demo loadtest test test-nfs test-install soak lint bench bench-instructions figures fuzz compare beside-wrk simulate audit install dist
+.PHONY: help build demo loadtest test test-nfs test-install soak lint bench bench-instructions figures metrics fuzz compare beside-wrk simulate audit install dist
 
 # Whom `make loadtest` asks.
 COORDINATOR ?= http://127.0.0.1:8080
@@ -16,6 +16,7 @@ help:
 	@echo 'make bench    every part by itself, and one edge by the way bytes leave: a table with what limits each; ARGS=open: only those'
 	@echo 'make bench-instructions  the parts by instructions, for busy machines; BASE=target/earlier.json compares'
 	@echo 'make figures  writes the figures of benches/results/ into the documents that have them (benches/figures.toml)'
+	@echo 'make metrics  writes the list of all metrics, deploy/METRICS.md, from the programs'
 	@echo 'make fuzz     every parser of strangers'\'' bytes under libFuzzer, a minute each; FUZZ_SECONDS=600, ARGS="head range" only those'
 	@echo 'make compare  side by side with nginx, bare hyper and Python, 20 minutes; ARGS="--only stuck" and others, see ARGS=--help'
 	@echo 'make beside-wrk  the load test beside wrk: that they agree, and what each costs'
@@ -90,6 +91,9 @@ bench-instructions:
 figures:
 	deploy/needs.sh build
 	cargo run --locked -p sluice-benches --bin figures -- --write
+
+metrics: build
+	deploy/metrics.sh
 
 fuzz:
 	deploy/needs.sh build fuzz

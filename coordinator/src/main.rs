@@ -36,7 +36,7 @@ const RUNTIME_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     // First of all: descriptors that were passed have numbers that nothing else must take.
     let inherited = Inherited::from_environment();
-    match papers::write_if_asked(Arguments::command()) {
+    match papers::write_if_asked(Arguments::command(), sluice_coordinator::METRICS) {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => {

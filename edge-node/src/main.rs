@@ -26,7 +26,7 @@ struct Arguments {
 fn main() -> ExitCode {
     // First of all: descriptors that were passed have numbers that nothing else must take.
     let inherited = Inherited::from_environment();
-    match papers::write_if_asked(Arguments::command()) {
+    match papers::write_if_asked(Arguments::command(), sluice_edge_node::METRICS) {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => {

@@ -139,9 +139,9 @@ impl Stage {
             let samples = firing
                 .map(|alert| format!("{{labels: '{{alertname=\"{alert}\"}}', value: 1}}"))
                 .unwrap_or_default();
-            let _ = write!(
+            let _ = writeln!(
                 text,
-                "      - {{eval_time: {at}m, expr: 'group by (alertname) ({fired})', exp_samples: [{samples}]}}\n"
+                "      - {{eval_time: {at}m, expr: 'group by (alertname) ({fired})', exp_samples: [{samples}]}}"
             );
         };
         expect(self.well, true, None);

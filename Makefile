@@ -11,7 +11,7 @@ help:
 	@echo 'make test     everything that must pass: tests, documentation tests, clippy, formatting'
 	@echo 'make soak     ten minutes of clients that vanish over a store that hangs; LOADTEST_CHURN_SECONDS=3600 for an hour'
 	@echo 'make test-nfs an edge over NFS whose server vanishes, in an emulated guest: five minutes; ARGS=4.2 or ARGS=3: only that NFS'
-	@echo 'make test-install  the runbook'\''s first installation under a systemd of its own, with root'\''s rights: a minute'
+	@echo 'make test-install  what of the runbook takes systemd under a systemd of its own, with root'\''s rights: a minute'
 	@echo 'make lint     clippy and formatting only'
 	@echo 'make bench    every part by itself, and one edge by the way bytes leave: a table with what limits each; ARGS=open: only those'
 	@echo 'make bench-instructions  the parts by instructions, for busy machines; BASE=target/earlier.json compares'

@@ -67,8 +67,10 @@ const TOKEN_ERRORS: [TokenError; 11] = [
     TokenError::NotYetValid,
 ];
 
+type CountOf = fn(&WorkerMetrics) -> &Counter;
+
 /// Why connections are refused, and where that is counted.
-const REFUSALS: [(&str, fn(&WorkerMetrics) -> &Counter); 3] = [
+const REFUSALS: [(&str, CountOf); 3] = [
     ("full", |worker| &worker.refused_full),
     ("address", |worker| &worker.refused_address),
     ("proxy", |worker| &worker.refused_proxy),
@@ -147,9 +149,7 @@ pub(crate) fn export(
     lost_lines: u64,
     uptime: Duration,
 ) {
-    let sum = |count: fn(&WorkerMetrics) -> &Counter| {
-        workers.iter().map(|worker| count(worker).value()).sum::<u64>()
-    };
+    let sum = |count: CountOf| workers.iter().map(|worker| count(worker).value()).sum::<u64>();
     for (place, status) in STATUSES.iter().enumerate() {
         let total = workers.iter().map(|worker| worker.requests[place].value()).sum();
         counter!(REQUESTS.name, "status" => status.to_string()).absolute(total);

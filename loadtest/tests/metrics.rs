@@ -121,9 +121,18 @@ fn names_say_what_values_are_in() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a program exports: of each metric its kind, meaning, and its series' labels.
+/// What a program exports, by metric.
 #[derive(Debug, Default)]
-struct Exported(BTreeMap<String, (String, String, BTreeSet<(String, String)>)>);
+struct Exported(BTreeMap<String, Family>);
+
+/// A metric as it is exported.
+#[derive(Debug, Default)]
+struct Family {
+    kind: String,
+    meaning: String,
+    /// Of all its series, with their values.
+    labels: BTreeSet<(String, String)>,
+}
 
 impl Exported {
     fn read(&mut self, text: &str) -> anyhow::Result<()> {
@@ -137,20 +146,20 @@ impl Exported {
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').context("a type")?;
                 name.clone_into(&mut metric);
-                let entry = self.0.entry(metric.clone()).or_default();
-                (entry.0, entry.1) = (kind.to_owned(), std::mem::take(&mut meaning));
+                let family = self.0.entry(metric.clone()).or_default();
+                (family.kind, family.meaning) = (kind.to_owned(), std::mem::take(&mut meaning));
             } else {
                 let (series, _) = line.rsplit_once(' ').context("a series has a value")?;
                 let (name, labels) = series.split_once('{').unwrap_or((series, ""));
                 let known = self.0.get_mut(&metric).with_context(|| format!("no type before {line}"))?;
                 let rest = name.strip_prefix(&metric).with_context(|| format!("{line} is of {metric}"))?;
                 let parts: &[&str] =
-                    if known.0 == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+                    if known.kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
                 ensure!(parts.contains(&rest), "{line} is of {metric}");
                 for label in labels.trim_end_matches('}').split(',').filter(|label| !label.is_empty()) {
                     let (label, value) = label.split_once('=').with_context(|| format!("a label: {line}"))?;
                     if label != "le" {
-                        known.2.insert((label.to_owned(), value.trim_matches('"').to_owned()));
+                        known.labels.insert((label.to_owned(), value.trim_matches('"').to_owned()));
                     }
                 }
             }
@@ -161,7 +170,7 @@ impl Exported {
     /// What is exported otherwise than it is listed, or not listed.
     fn differs(&self, program: &str, listed: &BTreeMap<String, Listed>, edges: &[&str]) -> Vec<String> {
         let mut faults = Vec::new();
-        for (name, (kind, meaning, labels)) in &self.0 {
+        for (name, Family { kind, meaning, labels }) in &self.0 {
             let Some(listed) = listed.get(name) else {
                 faults.push(format!("{program}: {name} is not listed"));
                 continue;

@@ -102,6 +102,8 @@ fn may_not_be_read(stage: &mut Stage, role: &str, place: &str, series: &str) -> 
         wait_until_within(SLOW, &format!("{} has old news of {place}", member.id()), || {
             Ok(member.metric(series)? > STALE_SECONDS)
         })?;
+        let noted = member.readiness()?.text();
+        ensure!(noted.contains("etcd does not let all be read"), "{}: {noted}", member.id());
     }
     wait_until_etcd_is(&cluster, 1.0)?;
     for edge in cluster.edges() {

@@ -16,7 +16,14 @@ if [ -z "${ON_MACHINE:-}" ]; then
     mount -t proc proc "$folder/root/proc"
     mount --rbind /dev "$folder/root/dev"
     mount -t tmpfs runbook "$folder/root/run"
+    # Wherever they are: the overlay has this machine's first filesystem only.
+    for place in "$source" "$programs"; do
+        mkdir -p "$folder/root$place"
+        mount --bind "$place" "$folder/root$place"
+        mount -o remount,bind,ro "$folder/root$place"
+    done
     # What is done there is seen by the test.
+    mkdir -p "$folder/root$blocks"
     mount --bind "$blocks" "$folder/root$blocks"
     ip link set lo up
     # The three machines of samples/three-machines.

@@ -1,6 +1,6 @@
 # What can be done with a checkout. Every target installs what it needs where that is missing, and says so.
 
-.PHONY: help build demo loadtest test test-nfs test-install soak lint bench bench-instructions figures fuzz compare beside-wrk simulate audit install dist deb test-deb
+.PHONY: help build demo loadtest test test-nfs test-install soak lint bench bench-instructions figures metrics fuzz compare beside-wrk simulate audit install dist deb test-deb
 
 # Whom `make loadtest` asks.
 COORDINATOR ?= http://127.0.0.1:8080
@@ -11,12 +11,13 @@ help:
 	@echo 'make test     everything that must pass: tests, documentation tests, clippy, formatting'
 	@echo 'make soak     ten minutes of clients that vanish over a store that hangs; LOADTEST_CHURN_SECONDS=3600 for an hour'
 	@echo 'make test-nfs an edge over NFS whose server vanishes, in an emulated guest: five minutes; ARGS=4.2 or ARGS=3: only that NFS'
-	@echo 'make test-install  the runbook'\''s first installation under a systemd of its own, with root'\''s rights: a minute'
+	@echo 'make test-install  what of the runbook takes systemd under a systemd of its own, with root'\''s rights: a minute'
 	@echo 'make test-deb the Debian packages in a fresh root without systemd, and under a systemd of their own: three minutes, with root'\''s rights'
 	@echo 'make lint     clippy and formatting only'
 	@echo 'make bench    every part by itself, and one edge by the way bytes leave: a table with what limits each; ARGS=open: only those'
 	@echo 'make bench-instructions  the parts by instructions, for busy machines; BASE=target/earlier.json compares'
 	@echo 'make figures  writes the figures of benches/results/ into the documents that have them (benches/figures.toml)'
+	@echo 'make metrics  writes the list of all metrics, deploy/METRICS.md, from the programs'
 	@echo 'make fuzz     every parser of strangers'\'' bytes under libFuzzer, a minute each; FUZZ_SECONDS=600, ARGS="head range" only those'
 	@echo 'make compare  side by side with nginx, bare hyper and Python, 20 minutes; ARGS="--only stuck" and others, see ARGS=--help'
 	@echo 'make beside-wrk  the load test beside wrk: that they agree, and what each costs'
@@ -100,6 +101,9 @@ bench-instructions:
 figures:
 	deploy/needs.sh build
 	cargo run --locked -p sluice-benches --bin figures -- --write
+
+metrics: build
+	deploy/metrics.sh
 
 fuzz:
 	deploy/needs.sh build fuzz

@@ -42,7 +42,8 @@ install -D -m 0644 deploy/systemd/sysusers.conf "$root$prefix/lib/sysusers.d/slu
 install -D -m 0644 deploy/systemd/tmpfiles.conf "$root$prefix/lib/tmpfiles.d/sluice.conf"
 install -D -m 0644 deploy/kernel/90-sluice.conf "$root$prefix/lib/sysctl.d/90-sluice.conf"
 install -D -m 0644 deploy/systemd/logrotate.conf "$root/etc/logrotate.d/sluice"
-install -D -m 0644 -t "$root$documents" README.md CHANGELOG.md SECURITY.md LICENSE deploy/RUNBOOK.md deploy/SETTINGS.md
+install -D -m 0644 -t "$root$documents" README.md CHANGELOG.md SECURITY.md LICENSE deploy/RUNBOOK.md deploy/SETTINGS.md \
+    deploy/METRICS.md
 for folder in samples prometheus grafana container helm; do
     (cd deploy && find "$folder" -type f -exec install -D -m 0644 {} "$root$documents/{}" \;)
 done

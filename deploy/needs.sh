@@ -54,8 +54,10 @@ for use in "$@"; do
         compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || packages+=(libfaketime)
         want etcd etcd-server
         want etcdctl etcd-client
-        # Hosts are network namespaces, and are cut off by packet filters.
+        # Hosts are network namespaces, and are cut off by packet filters; a machine for the runbook has all kinds.
         want nsenter util-linux
+        # A terminal, for commands that ask.
+        want script bsdutils
         if ! has ip && [ ! -x /sbin/ip ]; then packages+=(iproute2); fi
         if ! has nft && [ ! -x /usr/sbin/nft ]; then packages+=(nftables); fi
         # Callers are written in these languages.

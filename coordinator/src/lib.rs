@@ -41,3 +41,4 @@ mod succession;
 mod timed;
 
 pub use clients::{ClientToImport, ClientsFileError, clients_to_import};
+pub use metrics::ALL as METRICS;

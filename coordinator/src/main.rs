@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         complain(&anyhow::anyhow!("no_new_privs cannot be set: {error}"));
         return ExitCode::FAILURE;
     }
-    match papers::write_if_asked(Arguments::command()) {
+    match papers::write_if_asked(Arguments::command(), sluice_coordinator::METRICS) {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => {

@@ -16,6 +16,7 @@ use sluice_shared::revocations::{BookError, RevocationBook};
 use sluice_shared::serve::Handshakes;
 use sluice_shared::service_manager::ServiceManager;
 use sluice_shared::telemetry;
+use sluice_shared::telemetry::metric::describe;
 use sluice_shared::tls::{CertificateError, HTTP_1_1, ServerTls};
 use sluice_shared::token::random_id;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -127,7 +128,7 @@ pub async fn run(
     let tls = load_tls(&config)?;
     let facts = Facts::new(Asker::new(config.edges_ca_file.as_deref())?);
     let tokens = AdminTokens::load_or_create(&config.admin_token_file)?;
-    metrics::describe();
+    describe(metrics::ALL);
     let sources = Arc::new(Sources::start(&config)?);
     let state = take_state(predecessor.flatten(), &config, &sources).await?;
     // After a predecessor has taken its record back: two with one id are one too many.

@@ -87,8 +87,8 @@ fn a_draining_edge_is_out_at_its_first_answer() {
     });
     assert_eq!(coordinator.state_of("edge-1"), "draining");
     assert_eq!(coordinator.metric("sluice_edges{state=\"draining\"}"), 1.0);
-    assert_eq!(coordinator.metric("sluice_ring_share{edge=\"edge-1\"}"), 0.0);
-    assert_eq!(coordinator.metric("sluice_ring_share{edge=\"edge-2\"}"), 1.0);
+    assert_eq!(coordinator.metric("sluice_ring_share_ratio{edge=\"edge-1\"}"), 0.0);
+    assert_eq!(coordinator.metric("sluice_ring_share_ratio{edge=\"edge-2\"}"), 1.0);
 }
 
 #[test]

@@ -223,7 +223,7 @@ fn calls_picks_and_tokens_are_counted() {
     assert_eq!(coordinator.metric("sluice_tokens_minted_total"), 4.0);
     assert_eq!(coordinator.metric("sluice_picks_total{edge=\"edge-1\"}"), 4.0);
     assert_eq!(coordinator.metric("sluice_edges{state=\"up\"}"), 1.0);
-    assert_eq!(coordinator.metric("sluice_ring_share{edge=\"edge-1\"}"), 1.0);
+    assert_eq!(coordinator.metric("sluice_ring_share_ratio{edge=\"edge-1\"}"), 1.0);
     let duration = "sluice_request_duration_seconds_count{endpoint=\"request-download\"}";
     assert_eq!(coordinator.metric(duration), 3.0);
 }

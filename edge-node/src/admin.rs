@@ -84,10 +84,13 @@ impl Probed for Status {
             Some(standing) if !standing.is_held() => Some("not in etcd"),
             _ => None,
         };
-        let is_away = self.marks.as_ref().is_some_and(|marks| !marks.is_reached());
+        let marks = self.marks.as_ref().map(EtcdMarks::freshness);
+        let is_away = marks.is_some_and(|marks| !marks.is_reached).then_some("etcd is away");
+        let is_forbidden = marks.is_some_and(|marks| marks.is_forbidden);
+        let is_forbidden = is_forbidden.then_some("etcd does not let all be read");
         let is_absent = self.store.health().is_absent;
         let no_store = is_absent.then_some("root is empty or lacks root_marker: is the store mounted?");
-        record.into_iter().chain(is_away.then_some("etcd is away")).chain(no_store).collect()
+        [record, is_away, is_forbidden, no_store].into_iter().flatten().collect()
     }
 
     fn gather(&self) {
@@ -97,7 +100,7 @@ impl Probed for Status {
             metrics::certificate(tls.expires());
         }
         if let Some(marks) = &self.marks {
-            metrics::etcd(marks.is_reached(), marks.staleness());
+            metrics::etcd(marks.freshness());
         }
         metrics::export(&self.workers, &self.cache, self.store.health(), lost_lines, self.started.elapsed());
     }

@@ -23,6 +23,7 @@ use sluice_shared::handover::{self, Identity, Inherited, Listener};
 use sluice_shared::keys::KeyFile;
 use sluice_shared::revocations::{EtcdMarks, RevocationBook};
 use sluice_shared::serve::Handshakes;
+use sluice_shared::telemetry::metric::describe;
 use sluice_shared::telemetry::{self, PrometheusHandle};
 use sluice_shared::tls::{CertificateError, ServerTls};
 use sluice_shared::token::random_id;
@@ -163,7 +164,7 @@ struct Base {
 impl Base {
     fn open(config: &Config) -> anyhow::Result<Self> {
         let exporter = telemetry::start_metrics()?;
-        metrics::describe();
+        describe(metrics::ALL);
         uring::check()?;
         let tls = load_tls(config)?;
         let revocations = RevocationBook::open(config.revocations_file.as_deref())?;

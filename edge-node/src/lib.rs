@@ -30,3 +30,4 @@ mod uring;
 mod worker;
 
 pub use edge::{check, findings, run};
+pub use metrics::ALL as METRICS;

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         say(&format!("sluice-edge: no_new_privs cannot be set: {error}"));
         return ExitCode::FAILURE;
     }
-    match papers::write_if_asked(Arguments::command()) {
+    match papers::write_if_asked(Arguments::command(), sluice_edge_node::METRICS) {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => {

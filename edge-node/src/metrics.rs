@@ -4,14 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{counter, gauge};
+use sluice_shared::cluster::Freshness;
+use sluice_shared::telemetry::metric::Metric;
 use sluice_shared::token::TokenError;
 
 use crate::cache::{Cache, Usage};
 use crate::store::StoreHealth;
+use described::{
+    ACCESS_LOG_LOST_LINES, ANSWER, BODY_BYTES, CACHE_BYTES, CACHE_CAPACITY_BYTES, CACHE_EVICTIONS,
+    CACHE_FILL_FAILURES, CACHE_FILLS, CERTIFICATE_EXPIRES, CONNECTIONS, CONNECTIONS_ACCEPTED, DEGRADED,
+    ETCD_UP, FIRST_BYTE, IN_FLIGHT_BYTES, REFUSED_CONNECTIONS, REGISTERED, RENEWALS, REQUESTS,
+    REVOCATIONS_STALE, ROOT_ABSENT, SENT_ON, SHORT_BODIES, SLOW_CLIENTS, STORAGE_OPERATIONS,
+    STORAGE_STUCK_OPERATIONS, STORAGE_WAITING_OPERATIONS, TLS_HANDSHAKE_FAILURES, TOKEN_FAILURES, TRANSFERS,
+    WINDOW_HITS, WINDOW_MISSES,
+};
 use histogram::Histogram;
 
+mod described;
 mod histogram;
+
+pub use described::ALL;
 
 /// A number that grows, or a level that also falls.
 #[derive(Debug, Default)]
@@ -52,6 +65,15 @@ const TOKEN_ERRORS: [TokenError; 11] = [
     TokenError::FileId,
     TokenError::Expired,
     TokenError::NotYetValid,
+];
+
+type CountOf = fn(&WorkerMetrics) -> &Counter;
+
+/// Why connections are refused, and where that is counted.
+const REFUSALS: [(&str, CountOf); 3] = [
+    ("full", |worker| &worker.refused_full),
+    ("address", |worker| &worker.refused_address),
+    ("proxy", |worker| &worker.refused_proxy),
 ];
 
 /// One worker's counts, on cache lines of their own. Only the worker writes them.
@@ -127,89 +149,76 @@ pub(crate) fn export(
     lost_lines: u64,
     uptime: Duration,
 ) {
-    let sum = |count: fn(&WorkerMetrics) -> &Counter| {
-        workers.iter().map(|worker| count(worker).value()).sum::<u64>()
-    };
+    let sum = |count: CountOf| workers.iter().map(|worker| count(worker).value()).sum::<u64>();
     for (place, status) in STATUSES.iter().enumerate() {
         let total = workers.iter().map(|worker| worker.requests[place].value()).sum();
-        counter!("sluice_edge_requests_total", "status" => status.to_string()).absolute(total);
+        counter!(REQUESTS.name, "status" => status.to_string()).absolute(total);
     }
     for (place, error) in TOKEN_ERRORS.iter().enumerate() {
         let total = workers.iter().map(|worker| worker.token_failures[place].value()).sum();
-        counter!("sluice_edge_token_failures_total", "reason" => error.reason()).absolute(total);
+        counter!(TOKEN_FAILURES.name, "reason" => error.reason()).absolute(total);
     }
-    counter!("sluice_edge_body_bytes_total").absolute(sum(|worker| &worker.body_bytes));
-    counter!("sluice_edge_short_bodies_total").absolute(sum(|worker| &worker.short_bodies));
-    counter!("sluice_edge_connections_total").absolute(sum(|worker| &worker.connections_total));
-    counter!("sluice_edge_refused_connections_total", "reason" => "full")
-        .absolute(sum(|worker| &worker.refused_full));
-    counter!("sluice_edge_refused_connections_total", "reason" => "address")
-        .absolute(sum(|worker| &worker.refused_address));
-    counter!("sluice_edge_refused_connections_total", "reason" => "proxy")
-        .absolute(sum(|worker| &worker.refused_proxy));
-    counter!("sluice_edge_renewals_total").absolute(sum(|worker| &worker.renewals));
-    counter!("sluice_edge_sent_on_total").absolute(sum(|worker| &worker.sent_on));
-    counter!("sluice_edge_slow_clients_total").absolute(sum(|worker| &worker.slow_clients));
-    counter!("sluice_edge_window_hits_total").absolute(sum(|worker| &worker.window_hits));
-    counter!("sluice_edge_window_misses_total").absolute(sum(|worker| &worker.window_misses));
-    counter!("sluice_edge_access_log_lost_lines_total").absolute(lost_lines);
+    counter!(BODY_BYTES.name).absolute(sum(|worker| &worker.body_bytes));
+    counter!(SHORT_BODIES.name).absolute(sum(|worker| &worker.short_bodies));
+    counter!(CONNECTIONS_ACCEPTED.name).absolute(sum(|worker| &worker.connections_total));
+    for (reason, count) in REFUSALS {
+        counter!(REFUSED_CONNECTIONS.name, "reason" => reason).absolute(sum(count));
+    }
+    counter!(RENEWALS.name).absolute(sum(|worker| &worker.renewals));
+    counter!(SENT_ON.name).absolute(sum(|worker| &worker.sent_on));
+    counter!(SLOW_CLIENTS.name).absolute(sum(|worker| &worker.slow_clients));
+    counter!(WINDOW_HITS.name).absolute(sum(|worker| &worker.window_hits));
+    counter!(WINDOW_MISSES.name).absolute(sum(|worker| &worker.window_misses));
+    counter!(ACCESS_LOG_LOST_LINES.name).absolute(lost_lines);
     let usage = cache.usage();
-    counter!("sluice_edge_cache_fills_total").absolute(cache.counters.fills.value());
-    counter!("sluice_edge_cache_fill_failures_total").absolute(cache.counters.fill_failures.value());
-    counter!("sluice_edge_cache_evictions_total").absolute(usage.evictions);
+    counter!(CACHE_FILLS.name).absolute(cache.counters.fills.value());
+    counter!(CACHE_FILL_FAILURES.name).absolute(cache.counters.fill_failures.value());
+    counter!(CACHE_EVICTIONS.name).absolute(usage.evictions);
     let load = load(workers, usage, store, uptime);
-    set_gauge("sluice_edge_connections", load.connections);
-    set_gauge("sluice_edge_transfers", load.transfers);
-    set_gauge("sluice_edge_in_flight_bytes", load.in_flight_bytes);
-    set_gauge("sluice_edge_cache_bytes", load.cache_bytes);
-    set_gauge("sluice_edge_cache_capacity_bytes", load.cache_capacity_bytes);
-    set_gauge("sluice_edge_storage_operations", load.storage_operations);
-    set_gauge("sluice_edge_storage_stuck_operations", load.storage_stuck);
-    set_gauge("sluice_edge_storage_waiting_operations", store.waiting);
-    set_gauge("sluice_edge_degraded", u64::from(load.degraded));
-    set_gauge("sluice_edge_root_absent", u64::from(store.is_absent));
+    set_gauge(&CONNECTIONS, load.connections);
+    set_gauge(&TRANSFERS, load.transfers);
+    set_gauge(&IN_FLIGHT_BYTES, load.in_flight_bytes);
+    set_gauge(&CACHE_BYTES, load.cache_bytes);
+    set_gauge(&CACHE_CAPACITY_BYTES, load.cache_capacity_bytes);
+    set_gauge(&STORAGE_OPERATIONS, load.storage_operations);
+    set_gauge(&STORAGE_STUCK_OPERATIONS, load.storage_stuck);
+    set_gauge(&STORAGE_WAITING_OPERATIONS, store.waiting);
+    set_gauge(&DEGRADED, u64::from(load.degraded));
+    set_gauge(&ROOT_ABSENT, u64::from(store.is_absent));
 }
 
 /// The histograms, as text to go with what is exported.
 pub(crate) fn histograms(workers: &[Arc<WorkerMetrics>]) -> String {
     let mut text = String::new();
     let sum = |of: fn(&WorkerMetrics) -> &Histogram| histogram::sum(workers.iter().map(|worker| of(worker)));
-    sum(|worker| &worker.first_byte).write(
-        "sluice_edge_first_byte_seconds",
-        "From a request's head to its answer's first byte",
-        &mut text,
-    );
-    sum(|worker| &worker.duration).write(
-        "sluice_edge_answer_seconds",
-        "From a request's head until its answer was handed to the kernel",
-        &mut text,
-    );
+    sum(|worker| &worker.first_byte).write(&FIRST_BYTE, &mut text);
+    sum(|worker| &worker.duration).write(&ANSWER, &mut text);
     text
 }
 
 /// Whether the edge's record is in etcd, where it should be.
 pub(crate) fn registered(is_registered: Option<bool>) {
     if let Some(is_registered) = is_registered {
-        set_gauge("sluice_edge_registered", u64::from(is_registered));
+        set_gauge(&REGISTERED, u64::from(is_registered));
     }
 }
 
 /// Whether etcd answers, and since when it has not confirmed what is revoked; there where the edge uses one.
-pub(crate) fn etcd(is_reached: bool, staleness: Option<Duration>) {
-    set_gauge("sluice_etcd_up", u64::from(is_reached));
-    let stale = staleness.map_or(f64::INFINITY, |stale| stale.as_secs_f64());
-    gauge!("sluice_revocations_stale_seconds").set(stale);
+pub(crate) fn etcd(marks: Freshness) {
+    set_gauge(&ETCD_UP, u64::from(marks.is_reached));
+    let stale = marks.staleness.map_or(f64::INFINITY, |stale| stale.as_secs_f64());
+    gauge!(REVOCATIONS_STALE.name).set(stale);
 }
 
 /// Until when the certificate is valid that is served, the first of several to end.
 pub(crate) fn certificate(expires: SystemTime) {
     let since = expires.duration_since(UNIX_EPOCH).unwrap_or_default();
-    gauge!("sluice_certificate_expires_seconds").set(since.as_secs_f64());
+    gauge!(CERTIFICATE_EXPIRES.name).set(since.as_secs_f64());
 }
 
 /// Clients that began TLS and got no further.
 pub(crate) fn tls_handshake_failures() -> metrics::Counter {
-    counter!("sluice_tls_handshake_failures_total")
+    counter!(TLS_HANDSHAKE_FAILURES.name)
 }
 
 /// Bytes of bodies that were sent, ever.
@@ -217,8 +226,8 @@ pub(crate) fn body_bytes(workers: &[Arc<WorkerMetrics>]) -> u64 {
     workers.iter().map(|worker| worker.body_bytes.value()).sum()
 }
 
-fn set_gauge(name: &'static str, value: u64) {
-    gauge!(name).set(value as f64);
+fn set_gauge(metric: &Metric, value: u64) {
+    gauge!(metric.name).set(value as f64);
 }
 
 pub(crate) fn load(
@@ -241,63 +250,4 @@ pub(crate) fn load(
         storage_stuck: store.stuck,
         degraded: store.is_degraded,
     }
-}
-
-/// Tells the exporter what each metric means.
-pub(crate) fn describe() {
-    describe_counter!("sluice_edge_requests_total", "Requests answered, by status");
-    describe_counter!("sluice_edge_token_failures_total", "Tokens refused, by reason");
-    describe_counter!("sluice_edge_body_bytes_total", "Bytes of files sent");
-    describe_counter!("sluice_edge_short_bodies_total", "Bodies that ended short of their Content-Length");
-    describe_counter!("sluice_edge_connections_total", "Connections accepted");
-    describe_counter!(
-        "sluice_edge_refused_connections_total",
-        "Connections turned away: the edge is full, the address has as many as it may, or no trusted proxy says whose \
-         they are"
-    );
-    describe_counter!(
-        "sluice_edge_renewals_total",
-        "Requests with an expired token of a living link, sent back to the coordinator"
-    );
-    describe_counter!(
-        "sluice_edge_sent_on_total",
-        "Requests that this edge could not serve, sent by way of the coordinator to another"
-    );
-    describe_counter!("sluice_edge_slow_clients_total", "Answers cut because the client took too little");
-    describe_counter!("sluice_edge_access_log_lost_lines_total", "Lines that the access log could not take");
-    describe_counter!(
-        "sluice_edge_window_hits_total",
-        "Windows that were in the cache when a transfer came to them"
-    );
-    describe_counter!("sluice_edge_window_misses_total", "Windows that a transfer waited for");
-    describe_counter!("sluice_edge_cache_fills_total", "Small files and windows read from the store");
-    describe_counter!(
-        "sluice_edge_cache_fill_failures_total",
-        "Windows whose read failed or was of another version"
-    );
-    describe_counter!("sluice_edge_cache_evictions_total", "Small files and windows evicted");
-    describe_gauge!("sluice_edge_connections", "Connections open now");
-    describe_gauge!("sluice_edge_transfers", "Bodies being sent now");
-    describe_gauge!("sluice_edge_in_flight_bytes", "Of those, the bytes that are to come");
-    describe_gauge!("sluice_edge_cache_bytes", "Bytes the cache holds now");
-    describe_gauge!("sluice_edge_cache_capacity_bytes", "Bytes the cache may hold");
-    describe_gauge!("sluice_edge_storage_operations", "Operations in the store now");
-    describe_gauge!("sluice_edge_storage_stuck_operations", "Of those, the ones that are 2 s old or older");
-    describe_gauge!("sluice_edge_storage_waiting_operations", "Operations that wait for a place");
-    describe_gauge!("sluice_edge_registered", "1 while the edge's own record is in etcd, where it should be");
-    describe_gauge!("sluice_etcd_up", "1 while etcd answers and the revocations in it are followed, else 0");
-    describe_gauge!(
-        "sluice_revocations_stale_seconds",
-        "Since etcd confirmed last what is revoked; infinite where it never did"
-    );
-    describe_gauge!(
-        "sluice_certificate_expires_seconds",
-        "When the certificate in use expires, the first of several, as Unix time; there with [tls]"
-    );
-    describe_counter!(
-        "sluice_tls_handshake_failures_total",
-        "Clients that began a TLS handshake and did not end it, or began none in time"
-    );
-    describe_gauge!("sluice_edge_degraded", "1 while the store does not answer, or is not there");
-    describe_gauge!("sluice_edge_root_absent", "1 while the root is empty, or lacks root_marker");
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The runbook's first installation, as it is written there, under a systemd of its own (systemd-nspawn) over this machine's
-# files, of which none is changed; then what the units promise. Takes root, half a minute, and programs that are built.
+# What of the runbook takes systemd, as it is written there: the first installation and the change to sockets. Under a systemd
+# of its own (systemd-nspawn) over this machine's files, of which none is changed; with it what the units promise. Takes root,
+# half a minute, and programs that are built.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -11,10 +12,15 @@ mkdir -p "$source/target/release"
 cp -r deploy Makefile ./*.md LICENSE "$source"
 cp "$programs"/{sluice-coordinator,sluice-edge,sluicectl} "$source/target/release"
 
-# The first block of commands of the section; what it builds is built.
-awk '/^## First installation/ { inside = 1 } inside && /^```$/ { exit } inside && shown; inside && /^```sh/ { shown = 1 }' \
-    deploy/RUNBOOK.md | sed 's/^make build$/true/' >"$source/first-installation.sh"
-grep -q '^make install' "$source/first-installation.sh"
+# The block of commands whose first line this is.
+block() {
+    awk -v first="$1" '/^```$/ { inside = 0 } last == "```sh" && $0 == first { inside = 1 } inside; { last = $0 }' deploy/RUNBOOK.md |
+        grep .
+}
+block 'make build' >"$source/first-installation.sh"
+# What it builds is built.
+sed -i 's/^make build$/true/' "$source/first-installation.sh"
+block 'systemctl stop sluice-coordinator' >"$source/sockets.sh"
 
 echo 'Installing by the runbook, under a systemd of its own'
 if ! under_systemd 180 <<'END_OF_TEST'
@@ -29,9 +35,7 @@ grep ' /var/cache/sluice tmpfs ' /proc/mounts | grep huge=within_size
 no setpriv --reuid sluice-edge --clear-groups cat /var/lib/sluice-coordinator/tickets.jwks.json
 
 # With sockets that systemd holds, a restart refuses nobody.
-systemctl stop sluice-coordinator
-systemctl enable --now sluice-coordinator.socket sluice-coordinator-admin.socket
-systemctl start sluice-coordinator
+bash -exuo pipefail sockets.sh
 systemctl restart --no-block sluice-coordinator
 for _ in $(seq 20); do
     curl -fsSL -m 20 http://localhost:8080/download/public/hello.txt

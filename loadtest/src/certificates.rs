@@ -13,12 +13,15 @@ pub const SERVER: &str = "server.pem";
 pub const SERVER_KEY: &str = "server.key";
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// What is good for less will soon have somebody woken.
+pub const USUAL: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// Writes an authority's certificate, and one for a server at 127.0.0.1 with its key. Good from an hour ago for a day.
+/// Writes an authority's certificate, and one for a server at 127.0.0.1 with its key. Good since an hour ago, and for
+/// so long from now on.
 ///
 /// # Errors
 /// No randomness, or the folder cannot be written to.
-pub fn write(folder: &Path) -> anyhow::Result<()> {
+pub fn write(folder: &Path, good_for: Duration) -> anyhow::Result<()> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -32,7 +35,7 @@ pub fn write(folder: &Path) -> anyhow::Result<()> {
     params.distinguished_name.push(DnType::CommonName, "server");
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     params.not_before = date_time_ymd(1970, 1, 1) + (now - HOUR);
-    params.not_after = date_time_ymd(1970, 1, 1) + (now + 24 * HOUR);
+    params.not_after = date_time_ymd(1970, 1, 1) + (now + good_for);
     fs::write(folder.join(SERVER), params.signed_by(&key, &issuer)?.pem())?;
     let path = folder.join(SERVER_KEY);
     fs::write(&path, key.serialize_pem())?;

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use anyhow::{Context, bail, ensure};
 
@@ -61,11 +62,11 @@ impl Hosts {
     /// # Errors
     /// A tool is missing, or every network is taken.
     pub fn new() -> anyhow::Result<Self> {
-        if let Err(error) = probe() {
+        if let Err(error) = permission() {
             let _ = writeln!(
                 io::stderr().lock(),
                 "network namespaces are not permitted here, so all hosts are loopback addresses and nothing is cut \
-                 off: {error:#}"
+                 off: {error}"
             );
             return Ok(Self { bridge: None, taken: 0 });
         }
@@ -100,7 +101,16 @@ impl Hosts {
     }
 }
 
-/// Whether this user may make namespaces and links.
+/// Whether this user may make namespaces and links: tried once, whoever asks.
+///
+/// # Errors
+/// They are not permitted; in words.
+fn permission() -> Result<(), &'static str> {
+    static TRIED: LazyLock<Result<(), String>> =
+        LazyLock::new(|| probe().map_err(|error| format!("{error:#}")));
+    TRIED.as_ref().copied().map_err(String::as_str)
+}
+
 fn probe() -> anyhow::Result<()> {
     // As long as a link's name may be, and no cluster's.
     let name = format!("slprobe{}", std::process::id());

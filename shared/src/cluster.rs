@@ -143,4 +143,6 @@ pub struct Freshness {
     pub staleness: Option<Duration>,
     /// Whether whoever keeps it answers.
     pub is_reached: bool,
+    /// Whether the answer is that it is not to be read.
+    pub is_forbidden: bool,
 }

@@ -157,7 +157,7 @@ impl<F: LedgerForm> Ledger<F> {
     }
 
     pub fn freshness(&self) -> Freshness {
-        Freshness { staleness: self.mirror.staleness(), is_reached: self.mirror.is_reached() }
+        self.mirror.freshness()
     }
 
     /// What etcd has there and is no record, and why.

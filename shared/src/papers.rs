@@ -1,5 +1,5 @@
-//! What a program's command line comes with when it is installed: manual pages and completions for shells, made by the
-//! program itself from what it takes.
+//! What a program comes with when it is installed, made by the program itself: manual pages and completions for shells,
+//! from what it takes, and a list of its metrics.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use clap::Command;
 use clap_complete::Shell;
 
+use crate::telemetry::metric::{self, Metric};
+
 /// Not an option that anybody is shown: `make build` gives it, alone and first.
 const OPTION: &str = "--papers";
 
@@ -16,13 +18,16 @@ const OPTION: &str = "--papers";
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn write_if_asked(command: Command) -> io::Result<bool> {
+pub fn write_if_asked(command: Command, metrics: &[Metric]) -> io::Result<bool> {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next().as_deref() != Some(OsStr::new(OPTION)) {
         return Ok(false);
     }
     let folder = arguments.next().map(PathBuf::from);
     let folder = folder.ok_or_else(|| io::Error::other("--papers takes a folder"))?;
+    if !metrics.is_empty() {
+        write_metrics(command.get_name(), metrics, &folder)?;
+    }
     write(command, &folder)?;
     Ok(true)
 }
@@ -42,6 +47,13 @@ fn write(mut command: Command, folder: &Path) -> io::Result<()> {
     let pages = folder.join("man1");
     fs::create_dir_all(&pages)?;
     clap_mangen::generate_to(command, pages)
+}
+
+/// `metrics/NAME.md`: the program's part of `deploy/METRICS.md`.
+fn write_metrics(name: &str, metrics: &[Metric], folder: &Path) -> io::Result<()> {
+    let place = folder.join("metrics");
+    fs::create_dir_all(&place)?;
+    fs::write(place.join(format!("{name}.md")), metric::list(name, metrics))
 }
 
 #[cfg(test)]

@@ -7,8 +7,11 @@ use std::time::{Duration, SystemTime};
 
 pub use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use metrics_util::MetricKindMask;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
+
+pub mod metric;
 
 /// Upper bounds of every histogram of seconds: 0.1 ms to 10 minutes, about three a decade.
 const SECONDS_BUCKETS: [f64; 19] = [
@@ -69,6 +72,10 @@ fn line_of(panicked: &PanicHookInfo<'_>) -> String {
     format!("{line}\n")
 }
 
+/// Gauges that were not set since the scrape before are left out after so long: they are of what is no more, an edge that
+/// left. Those of what is there are set before each scrape.
+const GAUGES_LAST: Duration = Duration::from_secs(10);
+
 /// Installs the process's metrics recorder.
 ///
 /// # Errors
@@ -77,6 +84,7 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS_BUCKETS)
         .expect("the list of buckets is not empty")
+        .idle_timeout(MetricKindMask::GAUGE, Some(GAUGES_LAST))
         .install_recorder()
         .map_err(|_| TelemetryError::Twice)
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use etcd_client::{Client, Permission};
+use etcd_client::{Client, Permission, RoleRevokePermissionOptions};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use sluice_shared::etcd::{Etcd, EtcdError, Mirror, MirrorRules, Record, Registration};
 use support::{EtcdServer, settle_in, wait_for};
@@ -54,6 +54,30 @@ async fn a_role_may_do_what_it_is_granted_and_nothing_else() {
     assert!(matches!(etcd.put("keys/two", b"x").await, Err(EtcdError::Forbidden(_))));
     registration.leave(None).await;
     assert_eq!(etcd.get("edges/edge-1").await.unwrap(), None, "it may revoke its own lease");
+}
+
+/// An etcd that says no is not one that is away: who is told so looks for another fault.
+#[tokio::test]
+async fn what_may_not_be_read_any_more_grows_old_while_etcd_is_reached() {
+    let mut server = EtcdServer::start().await;
+    lock_up(&mut server.raw().await).await;
+    let etcd = as_edge(&server, "edge's password");
+    let mirror = Mirror::start(etcd.clone(), "keys/", MirrorRules::default());
+    wait_for("a list", async || mirror.contents().is_known.then_some(())).await;
+    let mut root = server.raw_as("root", "root's password").await;
+    let keys = Some(RoleRevokePermissionOptions::new().with_prefix());
+    root.role_revoke_permission("edge-1", "/sluice/keys/", keys).await.unwrap();
+    // A watch goes on under the right that it began with.
+    server.kill();
+    server.run().await;
+    wait_for("the refusal", async || mirror.is_forbidden().then_some(())).await;
+    assert!(mirror.is_reached());
+    let stale = mirror.staleness();
+    wait_for("more time", async || (mirror.staleness() > stale).then_some(())).await;
+    let mut root = server.raw_as("root", "root's password").await;
+    root.role_grant_permission("edge-1", Permission::read("/sluice/keys/").with_prefix()).await.unwrap();
+    wait_for("a list", async || (!mirror.is_forbidden()).then_some(())).await;
+    assert!(mirror.is_reached());
 }
 
 #[tokio::test]

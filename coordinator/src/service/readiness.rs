@@ -44,7 +44,11 @@ impl Probed for Readiness {
     /// Without its state a coordinator refuses what needs it and gives the rest, and without etcd it goes on with what
     /// it knows: a balancer that turned from all coordinators at once would end that, too.
     fn notes(&self) -> Vec<&'static str> {
-        let notes = [(!self.state.is_well(), "state is away"), (self.sources.is_etcd_away(), "etcd is away")];
+        let notes = [
+            (!self.state.is_well(), "state is away"),
+            (self.sources.is_etcd_away(), "etcd is away"),
+            (self.sources.is_etcd_forbidden(), "etcd does not let all be read"),
+        ];
         notes.into_iter().filter_map(|(applies, note)| applies.then_some(note)).collect()
     }
 

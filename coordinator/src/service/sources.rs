@@ -68,13 +68,21 @@ impl Sources {
         self.marks.is_some()
     }
 
+    /// How what is followed in etcd stands, each by itself.
+    fn followed(&self) -> impl Iterator<Item = Freshness> {
+        let orders = self.orders.as_ref().map(|orders| orders.freshness());
+        let marks = self.marks.as_ref().map(EtcdMarks::freshness);
+        [self.registry.freshness(), self.clients.freshness(), orders, marks].into_iter().flatten()
+    }
+
     /// Whether etcd is used for something and does not answer.
     pub(super) fn is_etcd_away(&self) -> bool {
-        let orders = self.orders.as_ref().map(|orders| orders.freshness());
-        let followed = [self.registry.freshness(), self.clients.freshness(), orders];
-        let is_away = |freshness: Freshness| !freshness.is_reached;
-        followed.into_iter().flatten().any(is_away)
-            || self.marks.as_ref().is_some_and(|marks| !marks.is_reached())
+        self.followed().any(|freshness| !freshness.is_reached)
+    }
+
+    /// Whether etcd answers that something is not to be read.
+    pub(super) fn is_etcd_forbidden(&self) -> bool {
+        self.followed().any(|freshness| freshness.is_forbidden)
     }
 
     /// Rereads files of keys and clients when they change, and when asked.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sluice_shared::telemetry::metric::Metric;
+
 use super::Counter;
 
 /// Upper bounds of the buckets in microseconds: 50 µs to 10 minutes, about three a decade.
@@ -64,11 +66,12 @@ pub(super) fn sum<'h>(histograms: impl Iterator<Item = &'h Histogram>) -> Sum {
 
 impl Sum {
     /// Appends the histogram in Prometheus' text format.
-    pub(super) fn write(&self, name: &str, help: &str, text: &mut String) {
+    pub(super) fn write(&self, metric: &Metric, text: &mut String) {
+        let Metric { name, meaning, .. } = metric;
         let seconds = |micros: u64| micros as f64 / 1e6;
         let mut count = 0;
         let bounds = BOUNDS_MICROS.iter().map(|bound| seconds(*bound).to_string()).chain(["+Inf".to_owned()]);
-        let mut lines = format!("# HELP {name} {help}\n# TYPE {name} histogram\n");
+        let mut lines = format!("# HELP {name} {meaning}\n# TYPE {name} histogram\n");
         for (bound, bucket) in bounds.zip(self.buckets) {
             count += bucket;
             lines.push_str(&format!("{name}_bucket{{le=\"{bound}\"}} {count}\n"));
@@ -80,6 +83,8 @@ impl Sum {
 
 #[cfg(test)]
 mod tests {
+    use sluice_shared::telemetry::metric::Unit;
+
     use super::*;
 
     #[test]
@@ -89,7 +94,8 @@ mod tests {
         one.record_alone(Duration::from_micros(51));
         other.record_alone(Duration::from_secs(3600));
         let mut text = String::new();
-        sum([&one, &other].into_iter()).write("x_seconds", "Of x", &mut text);
+        let metric = Metric::histogram("x_seconds", Unit::Seconds, "Of x.");
+        sum([&one, &other].into_iter()).write(&metric, &mut text);
         for line in [
             "# TYPE x_seconds histogram",
             "x_seconds_bucket{le=\"0.00005\"} 1",

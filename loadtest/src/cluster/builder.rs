@@ -37,6 +37,7 @@ pub struct Builder {
     waiting: usize,
     is_apart_from_terminal: bool,
     etcd: usize,
+    etcd_quota: Option<u64>,
     are_keys_in_etcd: bool,
     is_etcd_locked: bool,
     clients: Option<String>,
@@ -58,6 +59,7 @@ impl Builder {
             waiting: 0,
             is_apart_from_terminal: false,
             etcd: 0,
+            etcd_quota: None,
             are_keys_in_etcd: false,
             is_etcd_locked: false,
             clients: None,
@@ -126,6 +128,12 @@ impl Builder {
     /// configurations.
     pub fn etcd(mut self, members: usize) -> Self {
         self.etcd = members;
+        self
+    }
+
+    /// Each member of the etcd stores so many bytes at most.
+    pub fn etcd_quota(mut self, bytes: u64) -> Self {
+        self.etcd_quota = Some(bytes);
         self
     }
 
@@ -244,8 +252,9 @@ impl Builder {
         let mut hosts = self.hosts.then(Hosts::new).transpose()?;
         let path = |name: &str| folder.path().join(name);
         let clock = self.clock.map(|_| Clock::start(path("clock"))).transpose()?;
-        let etcd =
-            (self.etcd > 0).then(|| EtcdCluster::new(folder.path(), self.etcd, &mut hosts)).transpose()?;
+        let etcd = (self.etcd > 0)
+            .then(|| EtcdCluster::new(folder.path(), self.etcd, self.etcd_quota, &mut hosts))
+            .transpose()?;
         let redis = if self.redis { Some(redis(folder.path(), &mut hosts)?) } else { None };
         let mut members = |kind: &str, binary: &str, count: usize| {
             let mut members = Vec::new();
@@ -266,7 +275,7 @@ impl Builder {
             etcd.as_ref().map(|etcd| etcd.settings(&pattern)).unwrap_or_default();
         let is_tls = self.tls;
         let (edges_over_tls, coordinators_over_tls) = if is_tls {
-            certificates::write(folder.path())?;
+            certificates::write(folder.path(), certificates::USUAL)?;
             over_tls(&edges, &coordinators)
         } else {
             Default::default()

@@ -48,11 +48,17 @@ pub struct EtcdServer {
 }
 
 impl EtcdCluster {
-    /// A cluster whose data and logs are in `folder`, each member on a host of its own where there are any; not started.
+    /// A cluster whose data and logs are in `folder`, each member on a host of its own where there are any, and with
+    /// room for `quota` bytes, where that is not etcd's usual; not started.
     ///
     /// # Errors
     /// There are no free ports.
-    pub(super) fn new(folder: &Path, count: usize, hosts: &mut Option<Hosts>) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        folder: &Path,
+        count: usize,
+        quota: Option<u64>,
+        hosts: &mut Option<Hosts>,
+    ) -> anyhow::Result<Self> {
         let ports = (0..count).map(|_| {
             let host = hosts.as_mut().map_or_else(|| Ok(Host::local()), Hosts::add)?;
             Ok((Port::take_on(&host)?, Port::take_on(&host)?))
@@ -77,7 +83,8 @@ impl EtcdCluster {
                 "--election-timeout=250".to_owned(),
             ];
             let log = folder.join(format!("{}.log", name(at)));
-            let arguments = arguments.into_iter().map(Into::into).collect();
+            let quota = quota.map(|bytes| format!("--quota-backend-bytes={bytes}"));
+            let arguments = arguments.into_iter().chain(quota).map(Into::into).collect();
             let process = Process::with_arguments(&name(at), "etcd".into(), arguments, log);
             let process = process.on(client.host());
             EtcdServer { process, client, peer, data, user: None }

@@ -80,7 +80,7 @@ impl Registry for EtcdRegistry {
     }
 
     fn freshness(&self) -> Option<Freshness> {
-        Some(Freshness { staleness: self.mirror.staleness(), is_reached: self.mirror.is_reached() })
+        Some(self.mirror.freshness())
     }
 }
 

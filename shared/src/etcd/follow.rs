@@ -11,8 +11,10 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::backoff::Backoff;
+use super::error::EtcdError;
 use super::session::{Broken, Session};
 use super::{Entry, Etcd};
+use crate::cluster::Freshness;
 
 /// A session that lasted so long was no failure from its start.
 const STEADY: Duration = Duration::from_secs(10);
@@ -124,6 +126,8 @@ impl Contents {
 pub(super) struct Confirmation {
     at: Mutex<Option<Instant>>,
     is_reached: AtomicBool,
+    /// It answered last that this is not to be read.
+    is_forbidden: AtomicBool,
 }
 
 impl Confirmation {
@@ -171,9 +175,22 @@ impl Mirror {
         at.map(|at| at.elapsed())
     }
 
-    /// Whether etcd answers.
+    /// Whether etcd answers, be it that this is not to be read.
     pub fn is_reached(&self) -> bool {
         self.confirmation.is_reached.load(Ordering::Acquire)
+    }
+
+    /// Whether etcd answers that this is not to be read: what is known is no longer confirmed.
+    pub fn is_forbidden(&self) -> bool {
+        self.confirmation.is_forbidden.load(Ordering::Acquire)
+    }
+
+    pub fn freshness(&self) -> Freshness {
+        Freshness {
+            staleness: self.staleness(),
+            is_reached: self.is_reached(),
+            is_forbidden: self.is_forbidden(),
+        }
     }
 }
 
@@ -224,13 +241,20 @@ impl Publisher {
                 "this is another etcd than before, or one that lost what it had; what it has now counts"
             );
         }
-        if !self.confirmation.is_reached.swap(true, Ordering::AcqRel) {
+        let was_forbidden = self.confirmation.is_forbidden.swap(false, Ordering::AcqRel);
+        if !self.confirmation.is_reached.swap(true, Ordering::AcqRel) || was_forbidden {
             tracing::info!(prefix = self.prefix, "etcd is followed");
         }
     }
 
     fn lost(&self, broken: &Broken) {
-        if self.confirmation.is_reached.swap(false, Ordering::AcqRel) {
+        // That it does not let this be read is an answer: what is known here grows old, and etcd is not away.
+        let is_forbidden = matches!(broken, Broken::Etcd(EtcdError::Forbidden(_)));
+        let was_reached = self.confirmation.is_reached.swap(is_forbidden, Ordering::AcqRel);
+        let was_forbidden = self.confirmation.is_forbidden.swap(is_forbidden, Ordering::AcqRel);
+        if is_forbidden && !was_forbidden {
+            tracing::warn!(prefix = self.prefix, %broken, "etcd tells nothing of this; what was last known stands");
+        } else if was_reached && !is_forbidden {
             tracing::warn!(prefix = self.prefix, %broken, "etcd is lost; what was last known stands");
         } else {
             tracing::debug!(prefix = self.prefix, %broken, "etcd is not back yet");

@@ -15,6 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::target::{BLOCKED, REVOKED};
 use super::{Instant, Mark, RevocationBook, Target};
 use crate::blocking;
+use crate::cluster::Freshness;
 use crate::etcd::{Contents, Created, Entry, Etcd, EtcdError, Mirror, MirrorRules, Replaced};
 
 /// Far more than operators set by hand. A mark is a hundred bytes; what newer programs add has room.
@@ -67,14 +68,15 @@ impl EtcdMarks {
         self.is_known.load(Ordering::Acquire)
     }
 
-    /// Whether etcd answers.
-    pub fn is_reached(&self) -> bool {
-        self.mirrors.iter().all(|mirror| mirror.is_reached())
-    }
-
-    /// How long ago etcd last confirmed that nothing is missing. `None` before the first time.
-    pub fn staleness(&self) -> Option<Duration> {
-        self.mirrors.iter().try_fold(Duration::ZERO, |oldest, mirror| Some(oldest.max(mirror.staleness()?)))
+    /// How much the book can be relied on: as little as the worse of its halves, `staleness` being since when nothing
+    /// is missing.
+    pub fn freshness(&self) -> Freshness {
+        let halves = || self.mirrors.iter().map(|mirror| mirror.freshness());
+        Freshness {
+            staleness: halves().try_fold(Duration::ZERO, |oldest, half| Some(oldest.max(half.staleness?))),
+            is_reached: halves().all(|half| half.is_reached),
+            is_forbidden: halves().any(|half| half.is_forbidden),
+        }
     }
 }
 

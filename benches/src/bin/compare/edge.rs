@@ -29,7 +29,7 @@ pub(crate) fn start(
     let (port, admin) = (Port::take()?, Port::take()?);
     let tls_port = has_tls.then(Port::take).transpose()?;
     if has_tls {
-        certificates::write(own)?;
+        certificates::write(own, certificates::USUAL)?;
     }
     let config = own.join("edge.toml");
     fs::write(&config, configuration(root, &port, &admin, cache_bytes, tls_port.as_ref()))?;

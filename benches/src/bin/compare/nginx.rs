@@ -32,7 +32,7 @@ pub(crate) fn start(own: &Path, root: &Path, kind: Kind) -> anyhow::Result<Serve
     let port = Port::take()?;
     let tls_port = (kind == Kind::NginxTls).then(Port::take).transpose()?;
     if tls_port.is_some() {
-        certificates::write(own)?;
+        certificates::write(own, certificates::USUAL)?;
     }
     fs::write(own.join("nginx.conf"), configuration(own, root, &port, tls_port.as_ref(), kind))?;
     let program = program();

@@ -120,7 +120,7 @@ struct Session {
 }
 
 fn main() -> ExitCode {
-    match papers::write_if_asked(Arguments::command()) {
+    match papers::write_if_asked(Arguments::command(), &[]) {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
         Err(error) => {

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
+use crate::edge_trust::EdgeTrust;
 use crate::metrics::{self, MembershipMetrics};
 use crate::orders::{Heeded, OrderList, heed};
 use crate::routing::load::LoadReport;
@@ -23,10 +24,13 @@ use crate::routing::standing::{News, Trust};
 use crate::routing::{Edge, Member, Rings, Snapshot};
 
 mod clock;
+mod entrance;
 mod health;
 mod probe;
 
 pub(crate) use clock::Skew;
+use entrance::{Change, Entrance, Visitor};
+pub(crate) use entrance::{UrlFault, UrlFaultView};
 pub(crate) use health::{Ailment, Answer, Health, State};
 use probe::Prober;
 
@@ -43,6 +47,9 @@ const SUSPECTS_MAX: usize = 64;
 /// How often loads are added up anew, and it is seen whether what was not believed of the news is old by now.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
+/// How often it is seen whose URL is to be asked.
+const LOOK_AT_ENTRANCES_EVERY: Duration = Duration::from_millis(500);
+
 /// The edges, kept up to date.
 pub(crate) struct Membership {
     /// What routing's times are counted from.
@@ -57,6 +64,7 @@ pub(crate) struct Membership {
     /// Every edge of the first list was heard or missed, and the snapshot knows it.
     settled: AtomicBool,
     prober: Prober,
+    visitor: Visitor,
     /// What tokens are minted with.
     keys: Arc<ArcSwap<KeyRing>>,
     metrics: MembershipMetrics,
@@ -74,12 +82,32 @@ struct Watched {
     fresh_since: Option<Duration>,
     last_probe: Option<Duration>,
     /// What it said last of itself.
-    said: Option<probe::Load>,
+    said: Option<Said>,
+    /// Where clients are sent.
+    entrance: Entrance,
     /// By the last answer that told.
     skew: Option<Skew>,
     /// Somebody brought evidence against it.
     suspected: Arc<Notify>,
     probes: AbortHandle,
+}
+
+/// What an edge said of itself, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    pub(crate) load: probe::Load,
+    /// Bytes of bodies a second, between this and what it said before; `None` for the first time of a process.
+    pub(crate) rate: Option<f64>,
+    at: Instant,
+}
+
+#[cfg(test)]
+impl Said {
+    /// What `/load` would have said, as JSON.
+    pub(crate) fn for_test(load: &str, rate: Option<f64>) -> Self {
+        let load = serde_json::from_str(load).expect("a load");
+        Self { load, rate, at: Instant::now() }
+    }
 }
 
 /// What the admin page says of an edge.
@@ -91,7 +119,9 @@ pub(crate) struct EdgeStatus {
     /// How long the last probe took, answered or not.
     pub(crate) last_probe: Option<Duration>,
     /// What it said last of itself.
-    pub(crate) said: Option<probe::Load>,
+    pub(crate) said: Option<Said>,
+    /// Why clients would not reach it, where that is known.
+    pub(crate) url_fault: Option<UrlFault>,
     /// How far its clock is off, by the last answer that told.
     pub(crate) skew: Option<Skew>,
     /// The part of its zone's files that the edge is first candidate of, 0 to 1.
@@ -105,6 +135,7 @@ impl Membership {
         orders: watch::Receiver<OrderList>,
         mut rings: Rings,
         keys: Arc<ArcSwap<KeyRing>>,
+        trust: EdgeTrust,
     ) -> Arc<Self> {
         let (suspects, suspected) = mpsc::channel(SUSPECTS_MAX);
         let membership = Arc::new(Self {
@@ -115,11 +146,13 @@ impl Membership {
             suspects,
             settled: AtomicBool::new(false),
             prober: Prober::new(),
+            visitor: Visitor::new(trust),
             keys,
             metrics: MembershipMetrics::new(),
         });
         let sources = Sources { registry: registry.watch(), orders, suspected };
         tokio::spawn(Arc::clone(&membership).follow(sources, rings));
+        tokio::spawn(Arc::clone(&membership).visit_entrances());
         membership
     }
 
@@ -172,6 +205,7 @@ impl Membership {
             health: watched.health.clone(),
             last_probe: watched.last_probe,
             said: watched.said.clone(),
+            url_fault: watched.entrance.fault().cloned(),
             skew: watched.skew,
             share: shares.get(&watched.edge.record.id).copied().unwrap_or_default(),
         };
@@ -245,6 +279,9 @@ impl Membership {
             let load = known.as_ref().map(|known| Arc::clone(&known.edge.load)).unwrap_or_default();
             let edge = Arc::new(Edge { record: record.clone(), picks: metrics::picks(&record.id), load });
             if let Some(known) = known {
+                if known.edge.record.url != record.url {
+                    known.entrance = Entrance::new(Instant::now());
+                }
                 known.edge = edge;
                 continue;
             }
@@ -259,6 +296,7 @@ impl Membership {
                 fresh_since: None,
                 last_probe: None,
                 said: None,
+                entrance: Entrance::new(Instant::now()),
                 skew: None,
                 suspected,
                 probes: probes.abort_handle(),
@@ -299,8 +337,69 @@ impl Membership {
 
     /// Keeps what an edge said of itself, for operators.
     fn note_load(&self, id: &EdgeId, load: probe::Load) {
+        let at = Instant::now();
         if let Some(watched) = self.board().get_mut(id) {
-            watched.said = Some(load);
+            let rate = watched.said.as_ref().and_then(|before| {
+                // Totals that fall are another process's.
+                let sent = load.report.body_bytes.checked_sub(before.load.report.body_bytes)?;
+                let took = at.saturating_duration_since(before.at).as_secs_f64();
+                (took > 0.0).then(|| sent as f64 / took)
+            });
+            watched.said = Some(Said { load, rate, at });
+        }
+    }
+
+    /// Has every edge that serves asked by its public URL, again and again.
+    async fn visit_entrances(self: Arc<Self>) {
+        let mut look = tokio::time::interval(LOOK_AT_ENTRANCES_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            for record in self.due_visits(Instant::now()) {
+                let this = Arc::clone(&self);
+                tokio::spawn(async move {
+                    let outcome = this.visitor.visit(&record.id, &record.url).await;
+                    this.note_visit(&record, outcome);
+                });
+            }
+        }
+    }
+
+    /// The edges that are to be asked by their URLs now. What does not serve is told by its state: of its URL nothing is
+    /// said.
+    fn due_visits(&self, now: Instant) -> Vec<EdgeRecord> {
+        let mut due = Vec::new();
+        for watched in self.board().values_mut() {
+            if !matches!(watched.health.state(), State::Up | State::Degraded) {
+                watched.entrance = Entrance::new(now);
+            } else if watched.entrance.take_due(now) {
+                due.push(watched.edge.record.clone());
+            }
+        }
+        due
+    }
+
+    fn note_visit(&self, asked: &EdgeRecord, outcome: Option<Result<(), UrlFault>>) {
+        let (now, jitter) = (Instant::now(), rand::rng().random_range(entrance::JITTER));
+        let mut board = self.board();
+        let Some(watched) = board.get_mut(&asked.id).filter(|watched| watched.edge.record.url == asked.url)
+        else {
+            return;
+        };
+        let Some(outcome) = outcome else { return watched.entrance.postpone(now) };
+        let change = watched.entrance.learn(outcome, now, jitter);
+        let fault = watched.entrance.fault().cloned();
+        drop(board);
+        let (edge, url) = (&asked.id, &asked.url);
+        match (change, fault) {
+            (Some(Change::Faulty), Some(found)) => {
+                let (fault, remedy) = (found.kind(), found.remedy());
+                tracing::warn!(%edge, %url, fault, %found, remedy, "edge is not reached where clients are sent");
+            }
+            (Some(Change::Mended), _) => {
+                tracing::info!(%edge, %url, "edge is reached where clients are sent")
+            }
+            _ => {}
         }
     }
 

@@ -10,7 +10,7 @@ use metrics::{
 use sluice_shared::cluster::{EdgeId, Freshness};
 
 use crate::error::Reason;
-use crate::membership::{Answer, EdgeStatus, State};
+use crate::membership::{Answer, EdgeStatus, State, UrlFault};
 use crate::orders::{Order, OrderList};
 
 const REQUESTS: &str = "sluice_coordinator_requests_total";
@@ -23,6 +23,7 @@ const TOKENS_PER_KEY: &str = "sluice_tokens_per_key";
 const EDGES: &str = "sluice_edges";
 const RING_SHARE: &str = "sluice_ring_share";
 const EDGE_CLOCK_SKEW: &str = "sluice_edge_clock_skew_seconds";
+const EDGE_URL_FAULTS: &str = "sluice_edge_url_faults";
 const RING_BUILD_DURATION: &str = "sluice_ring_build_duration_seconds";
 const STATE_UP: &str = "sluice_state_up";
 const ETCD_UP: &str = "sluice_etcd_up";
@@ -66,6 +67,11 @@ pub(crate) fn describe() {
         EDGE_CLOCK_SKEW,
         Unit::Seconds,
         "An edge's clock less this coordinator's, by its last answer and to a second; beyond 5 the edge is degraded."
+    );
+    describe_gauge!(
+        EDGE_URL_FAULTS,
+        Unit::Count,
+        "Edges that serve and do not answer where clients are sent, by what is wrong there."
     );
     describe_histogram!(
         RING_BUILD_DURATION,
@@ -287,6 +293,10 @@ pub(crate) fn gather(
     for state in State::ALL {
         let count = edges.iter().filter(|edge| edge.health.state() == state).count();
         gauge!(EDGES, "state" => state.name()).set(count as f64);
+    }
+    for kind in UrlFault::KINDS {
+        let is_so = |edge: &&EdgeStatus| edge.url_fault.as_ref().is_some_and(|fault| fault.kind() == kind);
+        gauge!(EDGE_URL_FAULTS, "fault" => kind).set(edges.iter().filter(is_so).count() as f64);
     }
     for edge in edges {
         gauge!(RING_SHARE, "edge" => edge.edge.record.id.to_string()).set(edge.share);

@@ -27,9 +27,10 @@ mod clock;
 mod entrance;
 mod health;
 mod probe;
+mod visits;
 
 pub(crate) use clock::Skew;
-use entrance::{Change, Entrance, Visitor};
+use entrance::{Entrance, Visitor};
 pub(crate) use entrance::{UrlFault, UrlFaultView};
 pub(crate) use health::{Ailment, Answer, Health, State};
 use probe::Prober;
@@ -46,9 +47,6 @@ const SUSPECTS_MAX: usize = 64;
 
 /// How often loads are added up anew, and it is seen whether what was not believed of the news is old by now.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
-
-/// How often it is seen whose URL is to be asked.
-const LOOK_AT_ENTRANCES_EVERY: Duration = Duration::from_millis(500);
 
 /// The edges, kept up to date.
 pub(crate) struct Membership {
@@ -346,60 +344,6 @@ impl Membership {
                 (took > 0.0).then(|| sent as f64 / took)
             });
             watched.said = Some(Said { load, rate, at });
-        }
-    }
-
-    /// Has every edge that serves asked by its public URL, again and again.
-    async fn visit_entrances(self: Arc<Self>) {
-        let mut look = tokio::time::interval(LOOK_AT_ENTRANCES_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            look.tick().await;
-            for record in self.due_visits(Instant::now()) {
-                let this = Arc::clone(&self);
-                tokio::spawn(async move {
-                    let outcome = this.visitor.visit(&record.id, &record.url).await;
-                    this.note_visit(&record, outcome);
-                });
-            }
-        }
-    }
-
-    /// The edges that are to be asked by their URLs now. What does not serve is told by its state: of its URL nothing is
-    /// said.
-    fn due_visits(&self, now: Instant) -> Vec<EdgeRecord> {
-        let mut due = Vec::new();
-        for watched in self.board().values_mut() {
-            if !matches!(watched.health.state(), State::Up | State::Degraded) {
-                watched.entrance = Entrance::new(now);
-            } else if watched.entrance.take_due(now) {
-                due.push(watched.edge.record.clone());
-            }
-        }
-        due
-    }
-
-    fn note_visit(&self, asked: &EdgeRecord, outcome: Option<Result<(), UrlFault>>) {
-        let (now, jitter) = (Instant::now(), rand::rng().random_range(entrance::JITTER));
-        let mut board = self.board();
-        let Some(watched) = board.get_mut(&asked.id).filter(|watched| watched.edge.record.url == asked.url)
-        else {
-            return;
-        };
-        let Some(outcome) = outcome else { return watched.entrance.postpone(now) };
-        let change = watched.entrance.learn(outcome, now, jitter);
-        let fault = watched.entrance.fault().cloned();
-        drop(board);
-        let (edge, url) = (&asked.id, &asked.url);
-        match (change, fault) {
-            (Some(Change::Faulty), Some(found)) => {
-                let (fault, remedy) = (found.kind(), found.remedy());
-                tracing::warn!(%edge, %url, fault, %found, remedy, "edge is not reached where clients are sent");
-            }
-            (Some(Change::Mended), _) => {
-                tracing::info!(%edge, %url, "edge is reached where clients are sent")
-            }
-            _ => {}
         }
     }
 

@@ -16,7 +16,8 @@ const HOSTILE: &str = "<img src=x onerror=alert(1)>";
 /// A browser, and the page in it.
 struct Page {
     browser: Child,
-    commands: ChildStdin,
+    /// Until it is dropped.
+    commands: Option<ChildStdin>,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
@@ -31,13 +32,13 @@ impl Page {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let commands = browser.stdin.take().context("its input is a pipe")?;
+        let commands = browser.stdin.take();
         let answers = BufReader::new(browser.stdout.take().context("its output is a pipe")?).lines();
         Ok(Self { browser, commands, answers })
     }
 
     fn tell(&mut self, command: &Value) -> anyhow::Result<Value> {
-        writeln!(self.commands, "{command}")?;
+        writeln!(self.commands.as_mut().context("its input is a pipe")?, "{command}")?;
         let line = self.answers.next().context("the browser has ended")??;
         Ok(serde_json::from_str::<Value>(&line)?["answer"].take())
     }
@@ -98,18 +99,10 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // With its input at an end it ends the browser; killed, it would leave it behind.
-        let (_, ended) = (std::mem::replace(&mut self.commands, dead_end()), self.browser.wait());
-        drop(ended);
+        // With its input at an end it ends the browser; killed, it would leave that behind.
+        drop(self.commands.take());
+        let _ = self.browser.wait();
     }
-}
-
-/// An input that nobody reads.
-fn dead_end() -> ChildStdin {
-    let mut child = Command::new("true").stdin(Stdio::piped()).spawn().expect("`true` is there");
-    let input = child.stdin.take().expect("its input is a pipe");
-    child.wait().expect("`true` ends");
-    input
 }
 
 /// By the WCAG: how much two colours differ, from 1 to 21.

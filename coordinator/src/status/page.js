@@ -200,6 +200,7 @@ class Edge {
     write(this.badge, told.drained && told.state !== "down" ? "drained" : told.state);
     dress(this.badge, "badge " + (told.drained ? "" : BADGES[told.state] ?? ""));
     const why = [told.reason, told.url_fault && "URL: " + told.url_fault.fault].filter(Boolean);
+    if (told.told_by === "record") why.push("told by its record");
     write(this.why, why.length ? why.join(", ") : "for " + span((time - told.since) / 1000));
     write(cells.zone, told.zone || DASH);
     const label = "Sent in the last five minutes, now " + or(told.rate, bytes);

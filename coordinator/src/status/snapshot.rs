@@ -118,7 +118,7 @@ impl Looking {
         let orders = sources.orders.as_ref().map(|orders| orders.list()).unwrap_or_default();
         let (unready, notes) = (sources.probed.unready(), sources.probed.notes());
         let (edges, totals) = edges(&statuses, &announced, &orders);
-        let peers = self.peers();
+        let coordinators = self.peers().told.as_deref().map(coordinators);
         let snapshot = Snapshot {
             at: unix_millis(SystemTime::now()),
             tick_ms: u64::try_from(TICK.as_millis()).unwrap_or(u64::MAX),
@@ -130,7 +130,7 @@ impl Looking {
                 uptime_seconds: sources.started.elapsed().as_secs(),
                 ready: unready.is_empty(),
             },
-            coordinators: peers.told.as_deref().map(coordinators),
+            coordinators,
             etcd: sources.etcd.as_ref().map(|_| self.etcd()),
             state: StateView {
                 kind: if sources.state.own_id().is_some() { "embedded" } else { "redis" },

@@ -29,11 +29,11 @@ def main():
     program, url, folder = sys.argv[1:4]
     with tempfile.TemporaryDirectory() as profile:
         browser = Browser(program, profile)
-        # A cluster is waited for.
-        browser.until = time.monotonic() + 240
+        # The limit is of the browser's answers, each for itself: a cluster is waited for in between.
         watch = Watch(browser, url, folder)
         try:
             for line in sys.stdin:
+                browser.until = time.monotonic() + 120
                 command = json.loads(line)
                 answer = getattr(watch, command.pop("do"))(**command)
                 print(json.dumps({"answer": answer}), flush=True)
@@ -63,9 +63,10 @@ class Watch:
         return self.browser.evaluate(self.page, script)
 
     def until(self, script):
+        limit = time.monotonic() + 60
         while True:
             result = self.evaluate(script)
-            if result or time.monotonic() > self.browser.until:
+            if result or time.monotonic() > limit:
                 return result
             time.sleep(0.1)
 

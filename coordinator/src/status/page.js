@@ -1,7 +1,8 @@
 // The status page. What comes is shown as text, never as markup; every element is made here, one by one.
 "use strict";
 
-const WINDOW_MS = 300_000; // What charts show.
+const WINDOW_MS = 300_000; // What charts show at most,
+const WINDOW_MIN_MS = 60_000; // and at least, when the page has just been opened.
 const MINUTE_MS = 60_000; // What shares, rates of hits and refusals are taken over.
 const AGAIN_MS = 5_000; // Until a refused stream is asked for again.
 const SILENT_MS = 5_000; // Without news for so long, what is shown is old.
@@ -101,10 +102,14 @@ function drawing(width, height) {
   return { svg, area, line, width, height };
 }
 
+let begun = null; // When the first snapshot came, by the coordinator's clock.
+const shownSpan = (now) => Math.min(WINDOW_MS, Math.max(WINDOW_MIN_MS, now - begun));
+
 // Time from left to right, now at the right; a gap where nothing was heard.
 function draw({ svg, area, line, width, height }, points, now, label) {
   const most = points.reduce((most, { value }) => Math.max(most, value), 0);
-  const x = (time) => (width * (1 - (now - time) / WINDOW_MS)).toFixed(1);
+  const span = shownSpan(now);
+  const x = (time) => (width * (1 - (now - time) / span)).toFixed(1);
   const y = (value) => (height - 1 - (most > 0 ? (value / most) * (height - 3) : 0)).toFixed(1);
   const runs = [];
   let last = -Infinity;
@@ -138,6 +143,9 @@ const charts = [
 });
 
 function showCharts(told) {
+  begun ??= told.at;
+  const minutes = Math.round(shownSpan(told.at) / MINUTE_MS);
+  write(at("charts-title"), minutes === 1 ? "The last minute" : "The last " + minutes + " minutes");
   for (const chart of charts) {
     let value = null;
     if (chart.value) {
@@ -203,7 +211,7 @@ class Edge {
     if (told.told_by === "record") why.push("told by its record");
     write(this.why, why.length ? why.join(", ") : "for " + span((time - told.since) / 1000));
     write(cells.zone, told.zone || DASH);
-    const label = "Sent in the last five minutes, now " + or(told.rate, bytes);
+    const label = "Sent lately, now " + or(told.rate, bytes);
     draw(this.picture, this.rates.points, time, label);
     write(cells.rate, or(told.rate, bytes));
     write(cells.load, or(told.transfers, count));
@@ -224,9 +232,9 @@ class Edge {
 const last = (value) => value ?? -1;
 const columns = [
   { key: "id", name: "Edge", by: (edge) => edge.told.id },
-  { key: "state", name: "State", by: (edge) => ORDER[edge.told.state] ?? 9 },
+  { key: "state", name: "State", className: "state", by: (edge) => ORDER[edge.told.state] ?? 9 },
   { key: "zone", name: "Zone", className: "zone", by: (edge) => edge.told.zone },
-  { key: "chart", name: "Sent, five minutes" },
+  { key: "chart", name: "Sent lately" },
   { key: "rate", name: "Sent now", className: "number", by: (edge) => last(edge.told.rate) },
   { key: "load", name: "Downloads", className: "number", by: (edge) => last(edge.told.transfers) },
   { key: "part", name: "Redirects", className: "number", by: (edge) => last(edge.part), hint: "Its part of this coordinator's redirects in the last minute" },

@@ -9,8 +9,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use sluice_loadtest::client::{self, Connection, Request};
-use sluice_loadtest::{Cluster, tool};
+use sluice_loadtest::{Cluster, tool, wait_until};
 
+const NAME: &str = "reports/secret-name.pdf";
 const HOSTILE: &str = "<img src=x onerror=alert(1)>";
 
 /// A browser, and the page in it.
@@ -130,6 +131,12 @@ const CONTRAST: &str = r#"
   return contrasts.sort((a, b) => a.contrast - b.contrast)[0];
 })()
 "#;
+const NOTE_TAGS: &str = r##"
+window.tags = new Set();
+new MutationObserver(() => {
+  document.querySelectorAll("#hot code").forEach((code) => window.tags.add(code.textContent));
+}).observe(document.getElementById("hot"), { childList: true, subtree: true });
+"##;
 const IS_DARK: &str =
     "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every((part) => part < 60)";
 const BEYOND: &str = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
@@ -142,13 +149,13 @@ fn cluster() -> anyhow::Result<Cluster> {
         .etcd(1)
         .keys_in_etcd("")
         .edge(1, |settings| settings.toml(&format!("zone = {HOSTILE:?}")))
-        .file("reports/secret-name.pdf", 3 << 20)
+        .file(NAME, 3 << 20)
         .ready()
 }
 
 fn download(cluster: &Cluster, times: usize) -> anyhow::Result<()> {
     for _ in 0..times {
-        let answer = client::get(&cluster.download_url("reports/secret-name.pdf"))?;
+        let answer = client::get(&cluster.download_url(NAME))?;
         ensure!(answer.status() == 200, "{}", answer.text());
     }
     Ok(())
@@ -183,10 +190,23 @@ fn the_page_shows_a_cluster_as_it_changes_and_asks_nobody_else() -> anyhow::Resu
     let answer = client::get_here(&format!("{}/download/../x", cluster.coordinators()[0].url()))?;
     ensure!(answer.status() >= 400);
     page.until("refusals are counted", "/\\d/.test(document.getElementById('refusals').textContent)")?;
-    // Names of files are for who has a token.
-    download(&cluster, 5)?;
-    page.until("hot files have tags", "/^[0-9a-f]{8}/.test(document.getElementById('hot').textContent)")?;
+    // Names of files are for who has a token. What is asked for no more is soon gone from the page, so that what was there
+    // is noted.
+    page.evaluate(NOTE_TAGS)?;
+    let mut named = String::new();
+    wait_until("the file is named", || {
+        download(&cluster, 5)?;
+        let (code, out, said) = cluster.operate(0, &["hot"])?;
+        ensure!(code == Some(0), "{said}");
+        named = out;
+        Ok(named.contains(NAME))
+    })?;
+    let line = named.lines().find(|line| line.contains(NAME)).context("the file's line")?;
+    let tag = line.split_whitespace().next().context("the file's tag")?;
+    page.until("its tag is on the page", &format!("window.tags.has({tag:?})"))?;
     ensure!(!page.text()?.contains("secret-name"), "a file's name is on the page");
+    let unasked = client::get_here(&format!("{origin}/admin/v1/hot-files"))?;
+    ensure!(unasked.status() == 401 && !unasked.text().contains("secret"), "{}", unasked.text());
     // A hostile zone is text.
     page.until_edge("edge-2", 2, HOSTILE)?;
     ensure!(page.evaluate("document.images.length")? == 0, "it became markup");

@@ -62,7 +62,7 @@ impl Membership {
                 tracing::warn!(%edge, %url, fault, %found, remedy, "edge is not reached where clients are sent");
             }
             (Some(Change::Mended), _) => {
-                tracing::info!(%edge, %url, "edge is reached where clients are sent")
+                tracing::info!(%edge, %url, "edge is reached where clients are sent");
             }
             _ => {}
         }

@@ -226,6 +226,9 @@ Try it:
 Measure it, in another terminal (the report is target/loadtest/report.html):
   make loadtest COORDINATOR=$base
 
+Watch it in a browser:
+  http://127.0.0.1:$admin_port/
+
 Admin ports (/healthz, /readyz, /metrics):
   coordinator  http://127.0.0.1:$admin_port/readyz
                curl -H "Authorization: Bearer \$(cut -d: -f2 $folder/admin.tokens)" http://127.0.0.1:$admin_port/admin/v1/edges

@@ -1,6 +1,7 @@
 //! The operators' API, `/admin/v1/…` on the admin port: JSON, and always with a bearer token.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{RawQuery, Request, State};
 use axum::middleware::{self, Next};
@@ -19,7 +20,9 @@ use crate::admin_keys::{self, KeysAdmin};
 use crate::admin_revocations::{self, RevocationsAdmin};
 use crate::admin_status::{self, StatusAdmin};
 use crate::membership::Membership;
+use crate::popular::Popular;
 use crate::routing::hot::HotFiles;
+use crate::status::StatusPage;
 
 /// The name of the token that a call was made with; in the request's extensions.
 #[derive(Debug, Clone)]
@@ -29,24 +32,31 @@ pub(crate) struct AdminName(pub(crate) Arc<str>);
 pub(crate) struct Pages {
     pub(crate) edges: EdgesAdmin,
     pub(crate) hot: Arc<HotFiles>,
+    pub(crate) popular: Arc<Popular>,
     pub(crate) clients: ClientsAdmin,
     pub(crate) revocations: RevocationsAdmin,
     pub(crate) keys: KeysAdmin,
     pub(crate) status: StatusAdmin,
+    /// Beside the API, for whoever reaches the port.
+    pub(crate) page: StatusPage,
 }
 
 /// The pages; the admin router guards their `Host`.
 pub(crate) fn pages(pages: Pages, tokens: AdminTokens) -> Router {
-    let walk = (Arc::clone(&pages.edges.membership), pages.hot);
+    let walk = (Arc::clone(&pages.edges.membership), Arc::clone(&pages.hot));
+    let files = (Arc::clone(&pages.edges.membership), pages.hot, pages.popular);
+    let hot_files = Router::new().route("/admin/v1/hot-files", get(hot_files)).with_state(files);
     Router::new()
         .route("/admin/v1/explain", get(explain))
         .with_state(walk)
+        .merge(hot_files)
         .merge(admin_edges::routes(Arc::new(pages.edges)))
         .merge(admin_clients::routes(Arc::new(pages.clients)))
         .merge(admin_revocations::routes(Arc::new(pages.revocations)))
         .merge(admin_keys::routes(Arc::new(pages.keys)))
         .merge(admin_status::routes(Arc::new(pages.status)))
         .route_layer(middleware::from_fn_with_state(Arc::new(tokens), check_token))
+        .merge(pages.page.routes())
 }
 
 async fn check_token(State(tokens): State<Arc<AdminTokens>>, mut request: Request, next: Next) -> Response {
@@ -91,4 +101,19 @@ async fn explain(
         return refusal("client is missing, or no IP address");
     };
     Json(membership.snapshot().explain(&file, client, &hot, membership.now())).into_response()
+}
+
+/// Where nobody looked lately, names are noted for so long before there is an answer.
+const NOTED_BEFORE_ANSWER: Duration = Duration::from_secs(2);
+const HOT_FILES_TOLD: usize = 32;
+
+/// `GET /admin/v1/hot-files`: the files that are asked for most, with the tags that the status page has of them.
+async fn hot_files(
+    State((membership, hot, popular)): State<(Arc<Membership>, Arc<HotFiles>, Arc<Popular>)>,
+) -> Response {
+    if !popular.look(membership.now()) {
+        tokio::time::sleep(NOTED_BEFORE_ANSWER).await;
+    }
+    let files = popular.list(HOT_FILES_TOLD, &hot, membership.now());
+    Json(serde_json::json!({ "files": files })).into_response()
 }

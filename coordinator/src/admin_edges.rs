@@ -14,7 +14,7 @@ use sluice_shared::cluster::{EdgeId, EdgeRecord, Registry, SkippedRecord, Weight
 use crate::admin_api::AdminName;
 use crate::admin_error::AdminError;
 use crate::audit::Audit;
-use crate::membership::{Ailment, EdgeStatus, Membership, State as EdgeState};
+use crate::membership::{Ailment, EdgeStatus, Membership, State as EdgeState, UrlFaultView};
 use crate::orders::{Order, OrderChange, OrderError, Orders, heed};
 
 /// What the handlers work with.
@@ -70,6 +70,9 @@ struct EdgeView {
     transfers: Option<u64>,
     in_flight_bytes: Option<u64>,
     version: Option<String>,
+    /// Why clients would not reach it where they are sent, by this coordinator's own question there; null where they would,
+    /// or nobody asked yet.
+    url_fault: Option<UrlFaultView>,
     /// The part of its zone's files that it is first candidate of, 0 to 1.
     share: f64,
 }
@@ -77,7 +80,7 @@ struct EdgeView {
 impl EdgeView {
     fn of(status: &EdgeStatus, order: Option<Order>) -> Self {
         let millis = |took: std::time::Duration| (took.as_secs_f64() * 1e6).round() / 1e3;
-        let said = status.said.as_ref();
+        let said = status.said.as_ref().map(|said| &said.load);
         Self {
             record: status.edge.record.clone(),
             own_weight: status.own_weight,
@@ -92,6 +95,7 @@ impl EdgeView {
             transfers: said.and_then(|said| said.transfers),
             in_flight_bytes: said.map(|said| said.report.in_flight_bytes),
             version: said.and_then(|said| said.version.clone()),
+            url_fault: status.url_fault.as_ref().map(UrlFaultView::from),
             share: status.share,
         }
     }

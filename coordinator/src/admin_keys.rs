@@ -36,15 +36,15 @@ pub(crate) fn routes(admin: Arc<KeysAdmin>) -> Router {
 
 /// A key as operators see it.
 #[derive(Serialize)]
-struct View {
-    kid: String,
+pub(crate) struct View {
+    pub(crate) kid: String,
     /// `token` or `ticket`.
-    kind: &'static str,
-    state: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) state: &'static str,
     fingerprint: String,
     /// RFC 3339; there where keys are in etcd.
-    created: Option<Instant>,
-    current_since: Option<Instant>,
+    pub(crate) created: Option<Instant>,
+    pub(crate) current_since: Option<Instant>,
     retire_at: Option<Instant>,
 }
 
@@ -69,14 +69,19 @@ fn views(kind: &'static str, ring: &KeyRing, keeper: Option<&KeyKeeper>) -> Vec<
     ring.newest_first().map(view).collect()
 }
 
-async fn list(State(admin): State<Arc<KeysAdmin>>) -> Response {
-    let keepers = match &admin.keys.kept {
+/// All keys, tokens' first.
+pub(crate) fn listed(keys: &Keys) -> Vec<View> {
+    let keepers = match &keys.kept {
         Kept::Files { .. } => [None, None],
         Kept::Etcd { tokens, tickets, .. } => [Some(&**tokens), Some(&**tickets)],
     };
-    let mut keys = views("token", &admin.keys.tokens.load(), keepers[0]);
-    keys.extend(views("ticket", &admin.keys.tickets.load(), keepers[1]));
-    Json(serde_json::json!({ "keys": keys })).into_response()
+    let mut listed = views("token", &keys.tokens.load(), keepers[0]);
+    listed.extend(views("ticket", &keys.tickets.load(), keepers[1]));
+    listed
+}
+
+async fn list(State(admin): State<Arc<KeysAdmin>>) -> Response {
+    Json(serde_json::json!({ "keys": listed(&admin.keys) })).into_response()
 }
 
 /// The keepers, tokens' first.

@@ -11,10 +11,13 @@ use serde::Serialize;
 use sluice_shared::admin::Probed;
 use sluice_shared::cluster::Registry;
 use sluice_shared::etcd::Etcd;
+use sluice_shared::findings::Finding;
 use tokio::time::timeout;
 
+use crate::membership::Membership;
 use crate::peers::{self, CoordinatorRecord};
 use crate::state::State;
+use crate::status::findings;
 
 /// For etcd to list coordinators; whoever asks waits for it.
 const LIST_WITHIN: Duration = Duration::from_secs(3);
@@ -24,6 +27,7 @@ pub(crate) struct StatusAdmin {
     pub(crate) id: String,
     pub(crate) started: Instant,
     pub(crate) probed: Arc<dyn Probed>,
+    pub(crate) membership: Arc<Membership>,
     pub(crate) registry: Arc<dyn Registry>,
     /// There where something is in etcd.
     pub(crate) etcd: Option<Etcd>,
@@ -42,6 +46,8 @@ struct Told<'a> {
     /// Null where nothing is in etcd.
     etcd: Option<EtcdView>,
     state: StateView,
+    /// What to look at, the worst first.
+    findings: Vec<Finding>,
 }
 
 #[derive(Serialize)]
@@ -84,7 +90,9 @@ async fn status(Extracted(admin): Extracted<Arc<StatusAdmin>>) -> Response {
             .and_then(|fresh| fresh.staleness)
             .map(|stale| stale.as_millis() as f64 / 1e3),
     });
-    let reasons = admin.probed.unready();
+    let (reasons, notes) = (admin.probed.unready(), admin.probed.notes());
+    let skipped = admin.registry.skipped().len();
+    let findings = findings::of_cluster(&reasons, &notes, &admin.membership.statuses(), skipped);
     let told = Told {
         coordinator: Coordinator {
             id: &admin.id,
@@ -93,7 +101,7 @@ async fn status(Extracted(admin): Extracted<Arc<StatusAdmin>>) -> Response {
             uptime_seconds: admin.started.elapsed().as_secs(),
             ready: reasons.is_empty(),
             reasons,
-            notes: admin.probed.notes(),
+            notes,
         },
         coordinators,
         etcd,
@@ -101,6 +109,7 @@ async fn status(Extracted(admin): Extracted<Arc<StatusAdmin>>) -> Response {
             kind: if admin.state.own_id().is_some() { "embedded" } else { "redis" },
             well: admin.state.is_well(),
         },
+        findings,
     };
     Json(told).into_response()
 }

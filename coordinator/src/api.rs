@@ -21,6 +21,7 @@ use crate::error::ApiError;
 use crate::membership::Membership;
 use crate::metalink::{Fact, Facts};
 use crate::mint::{Minted, Minter, Order, Terms};
+use crate::popular::Popular;
 use crate::routing::hot::HotFiles;
 use crate::routing::{CANDIDATES_MAX, Candidate, Candidates, Edge, Question, Snapshot, place_of};
 use crate::state::State;
@@ -34,6 +35,7 @@ pub(crate) struct Api {
     pub(crate) clients: Arc<Clients>,
     pub(crate) membership: Arc<Membership>,
     pub(crate) hot: Arc<HotFiles>,
+    pub(crate) popular: Arc<Popular>,
     pub(crate) facts: Facts,
     pub(crate) minter: Minter,
     pub(crate) state: Arc<dyn State>,
@@ -112,6 +114,7 @@ impl Api {
         let now = self.membership.at(call.received().instant);
         let start = snapshot.start(place_of(file), call.client());
         let fan_out = self.hot.observe(start.key(), now);
+        self.popular.note(start.key(), file, &self.hot, now);
         let candidates = snapshot.pick(&Question { start, now, not, fan_out, wanted });
         if candidates.is_empty() { Err(ApiError::NoLiveEdge) } else { Ok(candidates) }
     }

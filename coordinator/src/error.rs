@@ -22,7 +22,7 @@ use crate::state::{Pace, StateError};
 
 mod reason;
 
-pub(crate) use reason::Reason;
+pub(crate) use reason::{Reason, Refusals};
 
 /// Seconds that callers wait before they ask again, drawn anew for each so that they don't come back together. Edges
 /// are probed each second: one that comes back is in use two to three seconds later.

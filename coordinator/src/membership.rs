@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
+use crate::edge_trust::EdgeTrust;
 use crate::metrics::{self, MembershipMetrics};
 use crate::orders::{Heeded, OrderList, heed};
 use crate::routing::load::LoadReport;
@@ -24,10 +25,14 @@ use crate::routing::standing::{News, Trust};
 use crate::routing::{Edge, Member, Rings, Snapshot};
 
 mod clock;
+mod entrance;
 mod health;
 mod probe;
+mod visits;
 
 pub(crate) use clock::Skew;
+use entrance::{Entrance, Visitor};
+pub(crate) use entrance::{UrlFault, UrlFaultView};
 pub(crate) use health::{Ailment, Answer, Health, State};
 use probe::Prober;
 
@@ -58,6 +63,7 @@ pub(crate) struct Membership {
     /// Every edge of the first list was heard or missed, and the snapshot knows it.
     settled: AtomicBool,
     prober: Prober,
+    visitor: Visitor,
     /// What tokens are minted with.
     keys: Arc<ArcSwap<KeyRing>>,
     metrics: MembershipMetrics,
@@ -75,12 +81,32 @@ struct Watched {
     fresh_since: Option<Duration>,
     last_probe: Option<Duration>,
     /// What it said last of itself.
-    said: Option<probe::Load>,
+    said: Option<Said>,
+    /// Where clients are sent.
+    entrance: Entrance,
     /// By the last answer that told.
     skew: Option<Skew>,
     /// Somebody brought evidence against it.
     suspected: Arc<Notify>,
     probes: AbortHandle,
+}
+
+/// What an edge said of itself, and when.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    pub(crate) load: probe::Load,
+    /// Bytes of bodies a second, between this and what it said before; `None` for the first time of a process.
+    pub(crate) rate: Option<f64>,
+    at: Instant,
+}
+
+#[cfg(test)]
+impl Said {
+    /// What `/load` would have said, as JSON.
+    pub(crate) fn for_test(load: &str, rate: Option<f64>) -> Self {
+        let load = serde_json::from_str(load).expect("a load");
+        Self { load, rate, at: Instant::now() }
+    }
 }
 
 /// What the admin page says of an edge.
@@ -92,7 +118,9 @@ pub(crate) struct EdgeStatus {
     /// How long the last probe took, answered or not.
     pub(crate) last_probe: Option<Duration>,
     /// What it said last of itself.
-    pub(crate) said: Option<probe::Load>,
+    pub(crate) said: Option<Said>,
+    /// Why clients would not reach it, where that is known.
+    pub(crate) url_fault: Option<UrlFault>,
     /// How far its clock is off, by the last answer that told.
     pub(crate) skew: Option<Skew>,
     /// The part of its zone's files that the edge is first candidate of, 0 to 1.
@@ -106,6 +134,7 @@ impl Membership {
         orders: watch::Receiver<OrderList>,
         mut rings: Rings,
         keys: Arc<ArcSwap<KeyRing>>,
+        trust: EdgeTrust,
     ) -> Arc<Self> {
         let (suspects, suspected) = mpsc::channel(SUSPECTS_MAX);
         let membership = Arc::new(Self {
@@ -116,11 +145,13 @@ impl Membership {
             suspects,
             settled: AtomicBool::new(false),
             prober: Prober::new(),
+            visitor: Visitor::new(trust),
             keys,
             metrics: MembershipMetrics::new(),
         });
         let sources = Sources { registry: registry.watch(), orders, suspected };
         tokio::spawn(Arc::clone(&membership).follow(sources, rings));
+        tokio::spawn(Arc::clone(&membership).visit_entrances());
         membership
     }
 
@@ -173,6 +204,7 @@ impl Membership {
             health: watched.health.clone(),
             last_probe: watched.last_probe,
             said: watched.said.clone(),
+            url_fault: watched.entrance.fault().cloned(),
             skew: watched.skew,
             share: shares.get(&watched.edge.record.id).copied().unwrap_or_default(),
         };
@@ -246,6 +278,9 @@ impl Membership {
             let load = known.as_ref().map(|known| Arc::clone(&known.edge.load)).unwrap_or_default();
             let edge = Arc::new(Edge { record: record.clone(), picks: metrics::picks(&record.id), load });
             if let Some(known) = known {
+                if known.edge.record.url != record.url {
+                    known.entrance = Entrance::new(Instant::now());
+                }
                 known.edge = edge;
                 continue;
             }
@@ -260,6 +295,7 @@ impl Membership {
                 fresh_since: None,
                 last_probe: None,
                 said: None,
+                entrance: Entrance::new(Instant::now()),
                 skew: None,
                 suspected,
                 probes: probes.abort_handle(),
@@ -300,8 +336,15 @@ impl Membership {
 
     /// Keeps what an edge said of itself, for operators.
     fn note_load(&self, id: &EdgeId, load: probe::Load) {
+        let at = Instant::now();
         if let Some(watched) = self.board().get_mut(id) {
-            watched.said = Some(load);
+            let rate = watched.said.as_ref().and_then(|before| {
+                // Totals that fall are another process's.
+                let sent = load.report.body_bytes.checked_sub(before.load.report.body_bytes)?;
+                let took = at.saturating_duration_since(before.at).as_secs_f64();
+                (took > 0.0).then(|| sent as f64 / took)
+            });
+            watched.said = Some(Said { load, rate, at });
         }
     }
 

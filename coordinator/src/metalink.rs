@@ -14,7 +14,7 @@ use crate::routing::Edge;
 mod asking;
 mod facts;
 
-pub(crate) use asking::{Asker, AskerError};
+pub(crate) use asking::Asker;
 pub(crate) use facts::{Fact, Facts};
 
 pub(crate) const MEDIA_TYPE: &str = "application/metalink4+xml";

@@ -8,12 +8,13 @@ use metrics::{Counter, Histogram, counter, gauge, histogram};
 use sluice_shared::cluster::{EdgeId, Freshness};
 
 use crate::error::Reason;
-use crate::membership::{Answer, EdgeStatus, State};
+use crate::membership::{Answer, EdgeStatus, State, UrlFault};
 use crate::orders::{Order, OrderList};
 use described::{
-    CERTIFICATE_EXPIRES, CLIENTS_STALE, EDGE_CLOCK_SKEW, EDGE_ORDERS, EDGES, ETCD_UP, KEY_AGE,
-    LOG_LINES_LOST, PICKS, PROBE_DURATION, PROBES, REFUSALS, REGISTRY_STALE, REQUEST_DURATION, REQUESTS,
-    RING_BUILD_DURATION, RING_SHARE, STATE_UP, TLS_HANDSHAKE_FAILURES, TOKENS_MINTED, TOKENS_PER_KEY,
+    CERTIFICATE_EXPIRES, CLIENTS_STALE, EDGE_CLOCK_SKEW, EDGE_ORDERS, EDGE_URL_FAULTS, EDGES, ETCD_UP,
+    KEY_AGE, LOG_LINES_LOST, PICKS, PROBE_DURATION, PROBES, REFUSALS, REGISTRY_STALE, REQUEST_DURATION,
+    REQUESTS, RING_BUILD_DURATION, RING_SHARE, STATE_UP, TLS_HANDSHAKE_FAILURES, TOKENS_MINTED,
+    TOKENS_PER_KEY,
 };
 
 mod described;
@@ -207,6 +208,10 @@ pub(crate) fn gather(
     for state in State::ALL {
         let count = edges.iter().filter(|edge| edge.health.state() == state).count();
         gauge!(EDGES.name, "state" => state.name()).set(count as f64);
+    }
+    for kind in UrlFault::KINDS {
+        let is_so = |edge: &&EdgeStatus| edge.url_fault.as_ref().is_some_and(|fault| fault.kind() == kind);
+        gauge!(EDGE_URL_FAULTS.name, "fault" => kind).set(edges.iter().filter(is_so).count() as f64);
     }
     for edge in edges {
         gauge!(RING_SHARE.name, "edge" => edge.edge.record.id.to_string()).set(edge.share);

@@ -19,7 +19,7 @@ use crate::api::Api;
 use crate::call::{Call, Caller, Received};
 use crate::call_log::{CallLog, Line};
 use crate::download;
-use crate::error::Reason;
+use crate::error::{Reason, Refusals};
 use crate::metrics::{self, CallMetrics, Endpoint};
 use crate::router::{self, Shown};
 
@@ -58,15 +58,17 @@ pub(crate) struct Observed {
     api: Arc<Api>,
     router: Arc<Router>,
     metrics: CallMetrics,
+    refusals: Arc<Refusals>,
     log: CallLog,
 }
 
 impl Observed {
     /// # Errors
     /// There is no thread to be had for the log.
-    pub(crate) fn new(api: Arc<Api>) -> io::Result<Self> {
+    pub(crate) fn new(api: Arc<Api>, refusals: Arc<Refusals>) -> io::Result<Self> {
         let log = CallLog::start(metrics::log_lines_lost())?;
-        Ok(Self { router: Arc::new(router::api(Arc::clone(&api))), api, metrics: CallMetrics::new(), log })
+        let router = Arc::new(router::api(Arc::clone(&api)));
+        Ok(Self { router, api, metrics: CallMetrics::new(), refusals, log })
     }
 
     /// What most calls by far want, by a short way: of a redirection the router is an eighth, and what is passed by
@@ -110,6 +112,7 @@ impl Observed {
         let reason = response.extensions().get::<Reason>().copied();
         if let Some(reason) = reason {
             self.metrics.refused(reason);
+            self.refusals.count(reason);
         }
         self.log.write(&Line {
             at: received.time + took,

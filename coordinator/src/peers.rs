@@ -36,15 +36,15 @@ pub enum PeerError {
 /// A coordinator's record. Members that are not known are passed over: others may be of another version.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CoordinatorRecord {
-    id: String,
-    url: String,
+    pub(crate) id: String,
+    pub(crate) url: String,
     /// Where its state is: `embedded` or `redis`.
-    state: String,
+    pub(crate) state: String,
     /// The random name of state that is its own.
     #[serde(default)]
     state_id: Option<String>,
     #[serde(default)]
-    version: String,
+    pub(crate) version: String,
     instance: String,
 }
 

@@ -32,12 +32,15 @@ use crate::audit::Audit;
 use crate::authenticate::{AppJwt, Authenticator, Failures, KnownClients, Open, Scheme, Signature};
 use crate::clients::{Clients, ClientsFileError};
 use crate::config::{Access, Config, SchemeName};
+use crate::edge_trust::{EdgeTrust, EdgeTrustError};
+use crate::error::Refusals;
 use crate::keys::{self, KeysError};
-use crate::metalink::{Asker, AskerError, Facts};
+use crate::metalink::{Asker, Facts};
 use crate::mint::Minter;
 use crate::observe::Observed;
 use crate::peers::{PeerError, Peers};
 use crate::state::{self, State, StateStartError};
+use crate::status::{self, StatusPage};
 use crate::succession::{self, Parting};
 use crate::{metrics, openapi};
 
@@ -70,7 +73,7 @@ pub enum StartError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     #[error(transparent)]
-    Edges(#[from] AskerError),
+    Edges(#[from] EdgeTrustError),
     #[error(transparent)]
     Revocations(#[from] BookError),
     #[error(transparent)]
@@ -96,7 +99,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     Clients::check(&config.access.clients)?;
     RevocationBook::open(Some(&config.revocations_file))?;
     load_tls(config)?;
-    Asker::new(config.edges_ca_file.as_deref())?;
+    EdgeTrust::load(config.edges_ca_file.as_deref())?;
     if let Some(path) = &config.control_socket {
         handover::check_place(path)?;
     }
@@ -126,10 +129,11 @@ pub async fn run(
     let mut signals = Signals::new()?;
     let hangups = signal(SignalKind::hangup())?;
     let tls = load_tls(&config)?;
-    let facts = Facts::new(Asker::new(config.edges_ca_file.as_deref())?);
+    let trust = EdgeTrust::load(config.edges_ca_file.as_deref())?;
+    let facts = Facts::new(Asker::new(trust.clone()));
     let tokens = AdminTokens::load_or_create(&config.admin_token_file)?;
     describe(metrics::ALL);
-    let sources = Arc::new(Sources::start(&config)?);
+    let sources = Arc::new(Sources::start(&config, trust)?);
     let state = take_state(predecessor.flatten(), &config, &sources).await?;
     // After a predecessor has taken its record back: two with one id are one too many.
     let peers = match sources.etcd.clone() {
@@ -148,21 +152,16 @@ pub async fn run(
         tls: tls.clone(),
         draining: AtomicBool::new(false),
     });
-    let status = StatusAdmin {
-        id: config.id.clone(),
-        started: Instant::now(),
-        probed: Arc::clone(&readiness) as Arc<dyn Probed>,
-        registry: Arc::clone(&sources.registry),
-        etcd: sources.etcd.clone(),
-        state: Arc::clone(&state),
-    };
-    let pages = admin_api::pages(pages(&config, &sources, status)?, tokens);
     let probed = Arc::clone(&readiness) as Arc<dyn Probed>;
+    let status = told_of(&config, &sources, &probed, &state);
+    let refusals = Arc::<Refusals>::default();
+    let page = StatusPage::new(looked_at(&status, &sources, &refusals));
+    let pages = admin_api::pages(pages(&config, &sources, status, page.clone())?, tokens);
     let admin = admin::router(probed, metrics, config.admin_hosts.clone(), pages);
     announce(&config, &readiness.instance, &api_listener.socket, &admin_listener.socket)?;
     let for_successor = vec![api_listener.try_clone()?, admin_listener.try_clone()?];
     let clients = config.clients.clone();
-    let api = Observed::new(Arc::new(api(config, &sources, state, facts)))?;
+    let api = Observed::new(Arc::new(api(config, &sources, state, facts)), refusals)?;
     let tls = tls.map(|tls| Handshakes::new(tls, metrics::tls_handshake_failures()));
     let parting = Parting::default();
     let service = Service {
@@ -170,6 +169,7 @@ pub async fn run(
         admin: Serving::start(admin_listener, parting.of(admin), ClientSource::Connection, None)?,
         readiness,
         peers,
+        page,
     };
     let control = ending::control(control_socket.as_deref(), who, for_successor);
     tokio::spawn(manager.clone().keep_posted());
@@ -202,8 +202,49 @@ async fn take_state(
     Ok(state)
 }
 
+/// How this coordinator is.
+fn told_of(
+    config: &Config,
+    sources: &Sources,
+    probed: &Arc<dyn Probed>,
+    state: &Arc<dyn State>,
+) -> StatusAdmin {
+    StatusAdmin {
+        id: config.id.clone(),
+        started: Instant::now(),
+        probed: Arc::clone(probed),
+        membership: Arc::clone(&sources.membership),
+        registry: Arc::clone(&sources.registry),
+        etcd: sources.etcd.clone(),
+        state: Arc::clone(state),
+    }
+}
+
+/// What the status page shows.
+fn looked_at(status: &StatusAdmin, sources: &Sources, refusals: &Arc<Refusals>) -> status::Sources {
+    status::Sources {
+        id: status.id.clone(),
+        started: status.started,
+        probed: Arc::clone(&status.probed),
+        membership: Arc::clone(&status.membership),
+        registry: Arc::clone(&status.registry),
+        orders: sources.orders.clone(),
+        etcd: status.etcd.clone(),
+        state: Arc::clone(&status.state),
+        keys: Arc::clone(&sources.keys),
+        hot: Arc::clone(&sources.hot),
+        popular: Arc::clone(&sources.popular),
+        refusals: Arc::clone(refusals),
+    }
+}
+
 /// What operators' pages tell and change.
-fn pages(config: &Config, sources: &Sources, status: StatusAdmin) -> Result<Pages, StartError> {
+fn pages(
+    config: &Config,
+    sources: &Sources,
+    status: StatusAdmin,
+    page: StatusPage,
+) -> Result<Pages, StartError> {
     let audit = Arc::new(Audit::open(config.audit_file.as_deref()).map_err(StartError::Audit)?);
     Ok(Pages {
         edges: EdgesAdmin {
@@ -213,6 +254,8 @@ fn pages(config: &Config, sources: &Sources, status: StatusAdmin) -> Result<Page
             audit: Arc::clone(&audit),
         },
         hot: Arc::clone(&sources.hot),
+        popular: Arc::clone(&sources.popular),
+        page,
         clients: ClientsAdmin {
             clients: Arc::clone(&sources.clients),
             audit: Arc::clone(&audit),
@@ -244,6 +287,7 @@ fn api(config: Config, sources: &Sources, state: Arc<dyn State>, facts: Facts) -
         clients: Arc::clone(&sources.clients),
         membership: Arc::clone(&sources.membership),
         hot: Arc::clone(&sources.hot),
+        popular: Arc::clone(&sources.popular),
         facts,
         minter: Minter {
             keys: Arc::clone(&sources.keys.tokens),

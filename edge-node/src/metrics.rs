@@ -134,6 +134,9 @@ pub(crate) struct Load {
     pub(crate) uptime_seconds: u64,
     pub(crate) cache_bytes: u64,
     pub(crate) cache_capacity_bytes: u64,
+    /// Since the start: windows that were in the cache when a transfer came to them, and those it waited for.
+    pub(crate) window_hits: u64,
+    pub(crate) window_misses: u64,
     /// Operations in the store now, and those of them that are stuck.
     pub(crate) storage_operations: u64,
     pub(crate) storage_stuck: u64,
@@ -246,6 +249,8 @@ pub(crate) fn load(
         uptime_seconds: uptime.as_secs(),
         cache_bytes: usage.held_bytes,
         cache_capacity_bytes: usage.capacity_bytes,
+        window_hits: sum(|worker| worker.window_hits.value()),
+        window_misses: sum(|worker| worker.window_misses.value()),
         storage_operations: store.under_way,
         storage_stuck: store.stuck,
         degraded: store.is_degraded,

@@ -101,7 +101,14 @@ impl Register {
             zone: self.advertised.zone.clone(),
             weight: self.advertised.weight,
             state: if load.degraded { AnnouncedState::Degraded } else { AnnouncedState::Serving },
-            load: AnnouncedLoad { transfers: load.transfers, rate: meter.rate },
+            load: AnnouncedLoad {
+                transfers: load.transfers,
+                rate: meter.rate,
+                sent: Some(load.body_bytes),
+                hits: Some(load.window_hits),
+                misses: Some(load.window_misses),
+                stuck: Some(load.storage_stuck),
+            },
             capacity: self.advertised.capacity,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             instance: instance.to_owned(),
@@ -113,9 +120,11 @@ fn next_look() -> Duration {
     CHANGE_EVERY.mul_f64(rand::rng().random_range(JITTER))
 }
 
-/// Whether others should hear of it: another state, or a load that moved by a tenth.
+/// Whether others should hear of it: another state, a store that begins or ends to hang, or a load that moved by a tenth.
+/// What only grows goes along.
 fn is_news(said: &Announcement, now: &Announcement) -> bool {
     said.state != now.state
+        || said.load.stuck.is_some_and(|stuck| stuck > 0) != now.load.stuck.is_some_and(|stuck| stuck > 0)
         || has_moved(said.load.transfers, now.load.transfers, TRANSFERS_NEWS)
         || has_moved(said.load.rate, now.load.rate, RATE_NEWS)
 }

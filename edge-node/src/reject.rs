@@ -3,6 +3,7 @@
 
 use http::StatusCode;
 use rand::RngExt;
+use sluice_shared::cluster::{ANSWERED_BY, EdgeId};
 use sluice_shared::problem::{self, Problem};
 use sluice_shared::revocations::Kind;
 use sluice_shared::token::TokenError;
@@ -124,8 +125,12 @@ impl Reject {
         }
     }
 
-    fn fields(self, status: StatusCode, with_options: bool) -> String {
+    fn fields(self, status: StatusCode, with_options: bool, edge: &EdgeId) -> String {
         let mut fields = format!("Content-Type: {}\r\nCache-Control: no-store\r\n", problem::CONTENT_TYPE);
+        // Coordinators ask so who answers where clients are sent.
+        if self == Self::Authorize(AuthorizeError::NoToken) {
+            fields.push_str(&format!("{ANSWERED_BY}: {edge}\r\n"));
+        }
         match status {
             StatusCode::METHOD_NOT_ALLOWED => {
                 fields.push_str(&format!("Allow: {}\r\n", allowed_methods(with_options)));
@@ -162,11 +167,11 @@ impl Reject {
         }
     }
 
-    /// Writes head and body; the body only if `with_body`, which HEAD has not.
-    pub(crate) fn write(self, envelope: &Envelope<'_>, with_body: bool, out: &mut Vec<u8>) {
+    /// Writes head and body; the body only if `with_body`, which HEAD has not. `edge` is who answers.
+    pub(crate) fn write(self, edge: &EdgeId, envelope: &Envelope<'_>, with_body: bool, out: &mut Vec<u8>) {
         let status = self.status();
         let body = Problem::new(status, self.detail()).to_json();
-        let fields = self.fields(status, !envelope.cors.standing.is_empty());
+        let fields = self.fields(status, !envelope.cors.standing.is_empty(), edge);
         write_text_head(status, &fields, body.len(), envelope, out);
         if with_body {
             out.extend_from_slice(body.as_bytes());

@@ -247,7 +247,7 @@ impl Worker {
         let secs = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut date = self.date.borrow_mut();
         let (date, cors) = (date.at(secs), self.cors.fields(None));
-        reject.write(&Envelope { date, persistence: Persistence::Close, cors }, true, &mut out);
+        reject.write(&self.id, &Envelope { date, persistence: Persistence::Close, cors }, true, &mut out);
         self.metrics.request(reject.status().as_u16());
         stream.try_write(&out).is_ok_and(|count| count == out.len())
     }

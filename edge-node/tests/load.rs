@@ -45,6 +45,23 @@ fn what_is_to_come_is_told_and_is_nothing_once_it_has_come_or_was_cut() {
 }
 
 #[test]
+fn what_was_in_the_cache_and_what_was_waited_for_is_told() {
+    let edge = Edge::start();
+    edge.file("big.bin", &content(4 << 20, 4));
+    assert_eq!((load_of(&edge, "window_hits"), load_of(&edge, "window_misses")), (0, 0));
+    edge.get("big.bin", "");
+    let misses = wait_for("misses to be told", || {
+        let misses = load_of(&edge, "window_misses");
+        (misses > 0).then_some(misses)
+    });
+    let hits = load_of(&edge, "window_hits");
+    edge.get("big.bin", "");
+    wait_for("hits to be told", || (load_of(&edge, "window_hits") > hits).then_some(()));
+    assert_eq!(load_of(&edge, "window_misses"), misses, "all of it was there");
+    assert_eq!(load_of(&edge, "storage_stuck"), 0);
+}
+
+#[test]
 fn an_edge_tells_which_keys_it_has_and_never_a_key() {
     let edge = Edge::start();
     let (_, text) = edge.admin_get("/load").unwrap();

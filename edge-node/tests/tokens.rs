@@ -67,6 +67,24 @@ fn tokens_that_do_not_hold_are_refused_with_the_reference_texts() {
 }
 
 #[test]
+fn who_brings_no_token_is_told_which_edge_answers_and_nobody_else_is() {
+    let edge = Edge::start();
+    edge.file("a.bin", b"content");
+    for (method, target) in [("GET", "/download"), ("HEAD", "/download"), ("HEAD", "/download/a.bin")] {
+        let mut connection = edge.connect();
+        connection.send(&format!("{method} {target} HTTP/1.1\r\nHost: edge\r\n\r\n"));
+        let answer = if method == "HEAD" { connection.answer_to_head() } else { connection.answer() };
+        assert_eq!((answer.status, answer.field("Sluice-Edge")), (400, Some("edge-1")), "{method} {target}");
+    }
+    let mut connection = edge.connect();
+    connection.send(&get_request("a.b.c", ""));
+    assert_eq!(connection.answer().field("Sluice-Edge"), None);
+    assert_eq!(edge.get("a.bin", "").field("Sluice-Edge"), None);
+    // Coordinators ask so each minute: no line each time.
+    assert!(!edge.log().contains("request refused"), "{}", edge.log());
+}
+
+#[test]
 fn bindings_are_held_against_the_connection() {
     let edge = Edge::start();
     edge.file("a.bin", b"content");

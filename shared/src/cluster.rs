@@ -9,11 +9,15 @@ use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
 use crate::units::BaseUrl;
+use announcement::Announcement;
 
 pub mod announcement;
 pub mod etcd;
 pub mod static_list;
 pub mod url_pattern;
+
+/// The field by which an edge names itself in its answer to who asks for a download without a token.
+pub const ANSWERED_BY: &str = "Sluice-Edge";
 
 /// An edge's name: 1 to 63 of `A-Z a-z 0-9 . _ -`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,6 +106,11 @@ pub type EdgeList = Arc<[EdgeRecord]>;
 pub trait Registry: Send + Sync {
     /// The list now, and every later one.
     fn watch(&self) -> watch::Receiver<EdgeList>;
+
+    /// What edges say of themselves, where that is known without asking them; ordered by id.
+    fn announced(&self) -> Arc<[Announcement]> {
+        Arc::default()
+    }
 
     /// Records that are not taken, for operators to see.
     fn skipped(&self) -> Arc<[SkippedRecord]> {

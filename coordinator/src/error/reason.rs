@@ -1,5 +1,7 @@
 //! What refusals are counted and logged under: coarser than [`ApiError`], and never anything that a caller chose.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use sluice_shared::token::SealError;
 
 use super::ApiError;
@@ -54,6 +56,28 @@ reasons! {
     StateAway => "state-away",
     ClientsNotKnown => "clients-not-known",
     NoKey => "no-key",
+}
+
+/// How many calls were refused, by reason, since the start: what is exported cannot be read back.
+#[derive(Debug)]
+pub(crate) struct Refusals([AtomicU64; Reason::ALL.len()]);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Refusals {
+    pub(crate) fn count(&self, reason: Reason) {
+        self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Those that were there, by name.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
+        Reason::ALL.iter().map(|reason| reason.name()).zip(counts).filter(|(_, count)| *count > 0)
+    }
 }
 
 impl ApiError {

@@ -140,6 +140,12 @@ pub(crate) struct Load {
     pub(crate) transfers: Option<u64>,
     #[serde(default)]
     pub(crate) version: Option<String>,
+    #[serde(default)]
+    pub(crate) window_hits: Option<u64>,
+    #[serde(default)]
+    pub(crate) window_misses: Option<u64>,
+    #[serde(default)]
+    pub(crate) storage_stuck: Option<u64>,
     /// Fingerprints of the keys that it opens tokens with.
     #[serde(default)]
     keys: Option<Vec<String>>,

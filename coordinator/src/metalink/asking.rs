@@ -1,9 +1,5 @@
 //! HEAD to an edge, where its clients would ask. It bounds bytes; whoever asks bounds the time.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::{fs, io};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -11,65 +7,25 @@ use http::{HeaderMap, Request, StatusCode, Uri, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use sluice_shared::units::BaseUrl;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::Fact;
+use crate::edge_trust::EdgeTrust;
 
 /// An edge's heads are below 2 KiB.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Where systems keep the authorities that all programs trust: Debian and Alpine, Red Hat, SUSE.
-const SYSTEM_AUTHORITIES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
-
-/// Why edges cannot be asked as the operator wants it.
-#[derive(Debug, thiserror::Error)]
-pub enum AskerError {
-    #[error("cannot read registry.edges_ca_file {path}: {cause}")]
-    Read { path: PathBuf, cause: io::Error },
-    #[error(
-        "registry.edges_ca_file {path} has no certificate in PEM; put in what signs your edges' certificates"
-    )]
-    Nothing { path: PathBuf },
-}
-
 /// Asks edges.
 pub(crate) struct Asker {
-    tls: TlsConnector,
+    trust: EdgeTrust,
 }
 
 impl Asker {
-    /// Trusts the authorities of a file, or the system's.
-    ///
-    /// # Errors
-    /// The file cannot be read, or has none.
-    pub(crate) fn new(authorities: Option<&Path>) -> Result<Self, AskerError> {
-        let mut roots = RootCertStore::empty();
-        match authorities {
-            Some(path) => {
-                let text =
-                    fs::read(path).map_err(|cause| AskerError::Read { path: path.to_owned(), cause })?;
-                if add(&mut roots, &text) == 0 {
-                    return Err(AskerError::Nothing { path: path.to_owned() });
-                }
-            }
-            // Without any, edges that speak TLS are not asked, and Metalinks have neither size nor hash.
-            None => {
-                if let Some(text) = SYSTEM_AUTHORITIES.iter().find_map(|path| fs::read(path).ok()) {
-                    add(&mut roots, &text);
-                }
-            }
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = versions.expect("the library has the versions it thinks safe");
-        let config = config.with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+    /// Where the system has no authorities, edges that speak TLS are not asked, and Metalinks have neither size nor hash.
+    pub(crate) fn new(trust: EdgeTrust) -> Self {
+        Self { trust }
     }
 
     /// What an edge says of the token's file; `None` where it says nothing that helps.
@@ -84,7 +40,7 @@ impl Asker {
             return head(stream, authority, token).await;
         }
         let name = ServerName::try_from(host.to_owned()).ok()?;
-        match self.tls.connect(name, stream).await {
+        match self.trust.tls().connect(name, stream).await {
             Ok(stream) => head(stream, authority, token).await,
             Err(error) => {
                 tracing::debug!(%edge, %error, "an edge was not asked about a file: no TLS with it");
@@ -92,12 +48,6 @@ impl Asker {
             }
         }
     }
-}
-
-/// Adds the certificates of a PEM text; says how many.
-fn add(roots: &mut RootCertStore, text: &[u8]) -> usize {
-    let (added, _) = roots.add_parsable_certificates(CertificateDer::pem_slice_iter(text).flatten());
-    added
 }
 
 async fn head<S>(stream: S, authority: &str, token: &str) -> Option<Fact>

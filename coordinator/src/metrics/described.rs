@@ -4,7 +4,7 @@ use sluice_shared::telemetry::metric::{EDGE, Label, Metric, Unit};
 
 use super::{Endpoint, STATUSES};
 use crate::error::Reason;
-use crate::membership::State;
+use crate::membership::{State, UrlFault};
 
 const ENDPOINT: Label = Label::listed("endpoint", || texts(Endpoint::ALL.map(Endpoint::name)));
 const STATUS: Label = Label::listed("status", || {
@@ -12,6 +12,7 @@ const STATUS: Label = Label::listed("status", || {
 });
 const REASON: Label = Label::listed("reason", || texts(Reason::ALL.iter().map(|reason| reason.name())));
 const STATE: Label = Label::listed("state", || texts(State::ALL.map(State::name)));
+const URL_FAULT: Label = Label::listed("fault", || texts(UrlFault::KINDS));
 const ORDER: Label = Label::listed("order", || texts(super::ORDERS));
 const RESULT: Label = Label::listed("result", || texts(super::RESULTS));
 
@@ -70,6 +71,12 @@ pub(super) const EDGE_CLOCK_SKEW: Metric = Metric::gauge(
     "An edge's clock less this coordinator's, by its last answer and to a second; beyond 5 the edge is degraded.",
 )
 .by(&[EDGE]);
+pub(super) const EDGE_URL_FAULTS: Metric = Metric::gauge(
+    "sluice_edge_url_faults",
+    Unit::Number,
+    "Edges that serve and do not answer where clients are sent, by what is wrong there.",
+)
+.by(&[URL_FAULT]);
 pub(super) const RING_BUILD_DURATION: Metric = Metric::histogram(
     "sluice_ring_build_duration_seconds",
     Unit::Seconds,
@@ -131,6 +138,7 @@ pub const ALL: &[Metric] = &[
     EDGES,
     EDGE_ORDERS,
     EDGE_CLOCK_SKEW,
+    EDGE_URL_FAULTS,
     PROBES,
     PROBE_DURATION,
     STATE_UP,

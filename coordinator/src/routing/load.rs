@@ -77,9 +77,16 @@ pub struct EdgeLoad {
     bodies: AtomicU64,
     body_bytes: AtomicU64,
     assigned: SlidingCount,
+    /// Clients that were sent to it, ever.
+    picked: AtomicU64,
 }
 
 impl EdgeLoad {
+    /// Clients that were sent to it since it is known.
+    pub fn picked(&self) -> u64 {
+        self.picked.load(Ordering::Relaxed)
+    }
+
     /// What it says it has to send, unless that was long ago.
     fn in_flight(&self, now: Duration) -> u64 {
         let kept = millis(now).saturating_sub(millis(REPORT_KEPT));
@@ -165,6 +172,7 @@ impl ZoneLoad {
     pub(super) fn assign(&self, edge: &EdgeLoad, now: Duration) {
         let tick = Tick::from(now);
         edge.assigned.add(tick);
+        edge.picked.fetch_add(1, Ordering::Relaxed);
         self.assigned.add(tick);
     }
 

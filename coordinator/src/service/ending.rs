@@ -10,6 +10,7 @@ use sluice_shared::handover::{Control, Departure, Identity, Listener};
 use super::readiness::Readiness;
 use super::serving::{Serving, Signals};
 use crate::peers::Peers;
+use crate::status::StatusPage;
 use crate::succession::{self, PARTING, Parting};
 
 /// Between `/readyz` saying "draining" and the end of accepting: for load balancers that ask each second to hear it.
@@ -21,12 +22,15 @@ pub(super) struct Service {
     pub(super) admin: Serving,
     pub(super) readiness: Arc<Readiness>,
     pub(super) peers: Option<Peers>,
+    /// Whose streams would keep the admin port from ending.
+    pub(super) page: StatusPage,
 }
 
 impl Service {
     /// Lets calls under way finish, and the successor begin; a signal ends it at once.
     pub(super) async fn hand_over(self, successor: Departure, signals: &mut Signals) {
-        let Self { api, admin, readiness, peers } = self;
+        let Self { api, admin, readiness, peers, page } = self;
+        page.end();
         // The successor puts a record of its own there, and stands for the office.
         let leave = leave(&readiness, peers);
         let served = async {
@@ -41,8 +45,9 @@ impl Service {
 
     /// Says that it is not ready, then accepts no more, and lets calls under way finish; a second signal ends it at once.
     pub(super) async fn drain(self, signals: &mut Signals) {
-        let Self { api, admin, readiness, peers } = self;
+        let Self { api, admin, readiness, peers, page } = self;
         tracing::info!("draining");
+        page.end();
         readiness.draining.store(true, Ordering::Release);
         let draining = async {
             tokio::time::sleep(DRAIN_GRACE).await;

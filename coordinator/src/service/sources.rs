@@ -12,9 +12,11 @@ use tokio::sync::watch;
 use super::StartError;
 use crate::clients::Clients;
 use crate::config::{Config, EdgeSource, WEIGHT_SUM_MAX};
+use crate::edge_trust::EdgeTrust;
 use crate::keys::Keys;
 use crate::membership::Membership;
 use crate::orders::{OrderList, Orders};
+use crate::popular::Popular;
 use crate::routing::Rings;
 use crate::routing::hot::HotFiles;
 
@@ -30,6 +32,7 @@ pub(crate) struct Sources {
     /// There where the registry is in etcd.
     pub(super) orders: Option<Arc<Orders>>,
     pub(super) hot: Arc<HotFiles>,
+    pub(super) popular: Arc<Popular>,
     pub(crate) membership: Arc<Membership>,
 }
 
@@ -38,7 +41,7 @@ impl Sources {
     ///
     /// # Errors
     /// A file that cannot be used.
-    pub(super) fn start(config: &Config) -> Result<Self, StartError> {
+    pub(super) fn start(config: &Config, trust: EdgeTrust) -> Result<Self, StartError> {
         let revocations = RevocationBook::open(Some(&config.revocations_file))?;
         let etcd = config.etcd.as_ref().map(Etcd::new);
         let outlives = config.links.max_ttl.max(config.links.token_ttl);
@@ -49,7 +52,7 @@ impl Sources {
         let (registry, orders) = edges(&config.registry, etcd.as_ref());
         let rings = Rings::new(config.routing.policy, Arc::clone(&config.routing.zones));
         let ordered = orders.as_ref().map_or_else(nothing_ordered, |orders| orders.watch());
-        let membership = Membership::start(&*registry, ordered, rings, Arc::clone(&keys.tokens));
+        let membership = Membership::start(&*registry, ordered, rings, Arc::clone(&keys.tokens), trust);
         Ok(Self {
             etcd,
             revocations,
@@ -59,6 +62,7 @@ impl Sources {
             registry,
             orders,
             hot: Arc::new(HotFiles::new(config.routing.hot_rate)),
+            popular: Arc::default(),
             membership,
         })
     }

@@ -116,6 +116,10 @@ impl Responder<'_> {
                 worker.metrics.token_failure(error);
                 tracing::info!(edge = %worker.id, client = %exchange.client, reason = %error, "token refused");
             }
+            // Coordinators ask so each minute.
+            Reject::Authorize(error @ AuthorizeError::NoToken) => {
+                tracing::debug!(edge = %worker.id, client = %exchange.client, reason = %error, "request refused");
+            }
             Reject::Authorize(error) => {
                 tracing::info!(edge = %worker.id, client = %exchange.client, reason = %error, "request refused");
             }
@@ -129,7 +133,7 @@ impl Responder<'_> {
         let mut date = worker.date.borrow_mut();
         let date = date.at(unix_seconds(SystemTime::now()));
         let envelope = Envelope { date, persistence, cors: worker.cors.fields(origin) };
-        reject.write(&envelope, with_body, &mut text);
+        reject.write(&worker.id, &envelope, with_body, &mut text);
         let (status, is_kept) = (reject.status().as_u16(), persistence != Persistence::Close);
         Answer { exchange, status, text, body: None, sent: Sent::default(), is_kept }
     }

@@ -70,6 +70,13 @@ pub struct AnnouncedLoad {
     pub transfers: u64,
     /// Bytes of bodies that were sent in each second, lately.
     pub rate: u64,
+    /// Bytes of bodies that were sent since the start. `None` here and below: it is of a version that does not say.
+    pub sent: Option<u64>,
+    /// Since the start: parts of files that were in the cache when a transfer came to them, and those it waited for.
+    pub hits: Option<u64>,
+    pub misses: Option<u64>,
+    /// Operations that are stuck in the store.
+    pub stuck: Option<u64>,
 }
 
 /// Why a record is not taken.
@@ -157,7 +164,14 @@ mod tests {
             zone: "a".into(),
             weight: Weight::new(50).unwrap(),
             state: AnnouncedState::Degraded,
-            load: AnnouncedLoad { transfers: 7, rate: 1_000_000 },
+            load: AnnouncedLoad {
+                transfers: 7,
+                rate: 1_000_000,
+                sent: Some(5_000_000),
+                hits: Some(90),
+                misses: Some(10),
+                stuck: Some(0),
+            },
             capacity: Some(1 << 30),
             version: "0.1.0".into(),
             instance: "abc".into(),
@@ -181,6 +195,11 @@ mod tests {
         let old = r#"{"id":"e","url":"http://e:1","admin_url":"http://e:2","instance":"i"}"#;
         let read = Announcement::parse("e", old.as_bytes()).unwrap();
         assert_eq!((read.state, read.weight), (AnnouncedState::Serving, Weight::USUAL));
+        let before_caches = r#"{"id":"e","url":"http://e:1","admin_url":"http://e:2","instance":"i",
+            "load":{"transfers":3,"rate":9}}"#;
+        let load = Announcement::parse("e", before_caches.as_bytes()).unwrap().load;
+        assert_eq!((load.transfers, load.rate), (3, 9));
+        assert_eq!((load.sent, load.hits, load.misses, load.stuck), (None, None, None, None));
     }
 
     #[test]

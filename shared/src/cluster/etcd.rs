@@ -63,16 +63,15 @@ impl EtcdRegistry {
         let task = tokio::spawn(keep(contents, census, Published { list, announce, skip })).abort_handle();
         Self { mirror, lists, announced, skipped, task }
     }
-
-    /// What the edges that are on the list by etcd say of themselves, loads included; ordered by id.
-    pub fn announced(&self) -> watch::Receiver<Arc<[Announcement]>> {
-        self.announced.clone()
-    }
 }
 
 impl Registry for EtcdRegistry {
     fn watch(&self) -> watch::Receiver<EdgeList> {
         self.lists.clone()
+    }
+
+    fn announced(&self) -> Arc<[Announcement]> {
+        self.announced.borrow().clone()
     }
 
     fn skipped(&self) -> Arc<[SkippedRecord]> {

@@ -46,6 +46,7 @@ use crate::scenario::{Choice, Scenario, Selection};
 ///   misses   a hundred thousand small files, a tenth of which fits the edge's cache
 ///   tls      files over TLS and over HTTP/2, 16 KiB and 64 MiB
 ///   mint     a coordinator's answers with tokens, beside bare hyper and a Python server
+///   page     what a coordinator's status page costs it over fifty edges
 ///
 /// Stores that hang or are slow are FUSE filesystems, which take root, or fusermount3. Where other programs use the
 /// cores, measurements are repeated; `others busy` says how much they did.

@@ -5,6 +5,7 @@ mod hot;
 mod idle;
 mod mint;
 mod misses;
+mod page;
 mod stalled;
 mod stuck;
 mod tls;
@@ -30,11 +31,21 @@ pub(crate) enum Scenario {
     Misses,
     Tls,
     Mint,
+    Page,
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Warm, Self::Stuck, Self::Stalled, Self::Idle, Self::Cold, Self::Misses, Self::Tls, Self::Mint];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Warm,
+        Self::Stuck,
+        Self::Stalled,
+        Self::Idle,
+        Self::Cold,
+        Self::Misses,
+        Self::Tls,
+        Self::Mint,
+        Self::Page,
+    ];
 
     pub(crate) fn run(self, lab: &Lab) -> anyhow::Result<Section> {
         let mut rows = Rows::default();
@@ -47,6 +58,7 @@ impl Scenario {
             Self::Misses => misses::run(lab, &mut rows),
             Self::Tls => tls::run(lab, &mut rows),
             Self::Mint => mint::run(lab, &mut rows),
+            Self::Page => page::run(lab, &mut rows),
         }?;
         Ok(rows.conclude(self))
     }
@@ -59,6 +71,7 @@ impl Scenario {
             Self::Idle => idle::GOALS.to_vec(),
             Self::Cold => cold::GOALS.to_vec(),
             Self::Mint => mint::GOALS.to_vec(),
+            Self::Page => page::GOALS.to_vec(),
         }
     }
 
@@ -73,6 +86,7 @@ impl Scenario {
             Self::Misses => misses::TITLE,
             Self::Tls => tls::TITLE,
             Self::Mint => mint::TITLE,
+            Self::Page => page::TITLE,
         }
     }
 
@@ -86,13 +100,14 @@ impl Scenario {
             Self::Misses => misses::COLUMNS,
             Self::Tls => tls::COLUMNS,
             Self::Mint => mint::COLUMNS,
+            Self::Page => page::COLUMNS,
         }
     }
 
     /// Descriptors that a program may need.
     pub(crate) fn open_files(self) -> u64 {
         match self {
-            Self::Warm | Self::Tls | Self::Mint => 4_000,
+            Self::Warm | Self::Tls | Self::Mint | Self::Page => 4_000,
             // Ten thousand connections, and files beside them.
             Self::Stalled | Self::Idle | Self::Cold | Self::Misses => 20_000,
             // The stores are part of this program and hold what their servers have open, round by round.
@@ -110,6 +125,7 @@ impl Scenario {
             Self::Misses => "misses",
             Self::Tls => "tls",
             Self::Mint => "mint",
+            Self::Page => "page",
         }
     }
 }
@@ -176,7 +192,7 @@ mod tests {
             "cool"
                 .parse::<Choice>()
                 .unwrap_err()
-                .contains("warm, stuck, stalled, idle, cold, misses, tls, mint")
+                .contains("warm, stuck, stalled, idle, cold, misses, tls, mint, page")
         );
     }
 }

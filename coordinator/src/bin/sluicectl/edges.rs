@@ -92,7 +92,9 @@ fn list(session: &Session) -> Result<(), Fault> {
         return output::print(&plain_json(answer.json())).map_err(Fault::Output);
     }
     let Edges { edges, absent, skipped } = answer.read()?;
+    let faults: Vec<String> = edges.iter().filter_map(Edge::url_fault).collect();
     output::print(&table(edges)).map_err(Fault::Output)?;
+    faults.iter().for_each(|fault| output::tell(fault));
     for order in absent {
         output::tell(&format!("edge '{}' is not there, and ordered is: {}", order.edge, order.in_words()));
     }
@@ -126,6 +128,22 @@ struct Edge {
     last_probe_ms: Option<f64>,
     url: String,
     admin_url: String,
+    url_fault: Option<UrlFault>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct UrlFault {
+    found: String,
+    remedy: String,
+}
+
+impl Edge {
+    /// Why clients would not reach it, in a line.
+    fn url_fault(&self) -> Option<String> {
+        let UrlFault { found, remedy } = self.url_fault.as_ref()?;
+        Some(format!("edge '{}' at {}, where clients are sent: {found}; {remedy}", self.id, self.url))
+    }
 }
 
 #[derive(Default, Deserialize)]

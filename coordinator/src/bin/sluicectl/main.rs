@@ -21,6 +21,7 @@ mod coordinator;
 mod edges;
 mod explain;
 mod fault;
+mod hot;
 mod keys;
 mod links;
 mod output;
@@ -101,6 +102,8 @@ enum Command {
     Block(barred::Block),
     /// Why a file's request goes to the edge that it goes to.
     Explain(explain::Command),
+    /// The files that a coordinator is asked for most; after two seconds, where nobody looked before.
+    Hot(hot::Hot),
     /// Look at a coordinator's or an edge's configuration, and at all that it needs around it, before or while it runs.
     ///
     /// Exit codes: 0 all is well; 1 there are warnings; 2 something fails; 3 the program that checks cannot be run. Run it as
@@ -154,6 +157,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Fault> {
         Command::Revoke(command) => command.run(&session()?),
         Command::Block(block) => block.run(&session()?),
         Command::Explain(command) => command.run(&session()?),
+        Command::Hot(hot) => hot.run(&session()?),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

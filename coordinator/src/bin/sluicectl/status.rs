@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
+use sluice_shared::findings::Finding;
 
 use crate::coordinator::Answer;
 use crate::fault::Fault;
@@ -60,7 +61,8 @@ fn screen(session: &Session) -> Result<String, Fault> {
         ));
     }
     let (told, edges, keys) = (status.read::<Told>()?, edges.read::<Edges>()?, keys.read::<Keys>()?);
-    let parts = [told.lines(), told.peers(), edges_table(edges.edges), keys_table(keys.keys)];
+    let parts =
+        [told.lines(), told.findings(), told.peers(), edges_table(edges.edges), keys_table(keys.keys)];
     Ok(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n"))
 }
 
@@ -72,6 +74,7 @@ struct Told {
     coordinators: Option<Vec<Peer>>,
     etcd: Option<EtcdTold>,
     state: StateTold,
+    findings: Vec<Finding>,
 }
 
 #[derive(Default, Deserialize)]
@@ -136,6 +139,19 @@ impl Told {
         let well = if self.state.well { "answers" } else { "AWAY: what has to be counted gets 503" };
         lines.push(format!("state        {} {well}", self.state.kind));
         lines.iter().map(|line| plain(line) + "\n").collect()
+    }
+
+    /// What is wrong with edges and records: the coordinator's own is told above.
+    fn findings(&self) -> String {
+        let mut text = String::new();
+        for finding in self.findings.iter().filter(|finding| finding.what != "coordinator") {
+            text +=
+                &format!("{:<4} {}: {}\n", finding.level.name(), plain(&finding.what), plain(&finding.found));
+            if let Some(remedy) = &finding.remedy {
+                text += &format!("     → {}\n", plain(remedy));
+            }
+        }
+        text
     }
 
     fn peers(&self) -> String {
@@ -276,5 +292,13 @@ mod tests {
             assert!(lines.contains(expected), "{expected}: {lines}");
         }
         assert!(!lines.contains('\u{1b}'), "{lines:?}");
+        let told: Told = serde_json::from_str(
+            r#"{"findings":[{"what":"coordinator","level":"fail","found":"no live edge"},
+                {"what":"edge","level":"warn","found":"edge-1\u001b: refused","remedy":"compare"}]}"#,
+        )
+        .unwrap();
+        let findings = told.findings();
+        assert!(findings.starts_with("warn edge: edge-1") && findings.ends_with("→ compare\n"), "{findings}");
+        assert!(!findings.contains("no live edge") && !findings.contains('\u{1b}'), "{findings:?}");
     }
 }

@@ -1,11 +1,15 @@
 //! Faults of whole programs, and of what they answer.
 
+use std::fs;
+use std::time::Duration;
+
 use anyhow::ensure;
 use sluice_loadtest::caller::{self, Caller};
 use sluice_loadtest::client::{self, Connection};
 use sluice_loadtest::cluster::Builder;
 use sluice_loadtest::faulty_store::Errno;
-use sluice_loadtest::{Cluster, wait_until};
+use sluice_loadtest::ports::Port;
+use sluice_loadtest::{Cluster, wait_until, wait_until_within};
 
 use crate::stage::{Case, Stage, nothing, usual};
 use crate::storage::Mounted;
@@ -16,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("SluiceEdgesRestartTogether", two_edges_are_killed_and_started),
     Case::new("SluiceNoEdgeUp", a_coordinator_is_cut_off_from_its_edges),
     Case::new("SluiceEdgesMissing", a_coordinator_is_cut_off_from_a_quarter_of_its_edges),
+    Case::new("SluiceEdgeUrlFaulty", an_edge_gives_a_url_where_nobody_is),
     Case::new("SluiceCoordinatorErrors", a_client_calls_more_than_nonces_max),
     Case::new("SluiceEdgeErrors", files_of_one_folder_cannot_be_opened),
     Case::new("SluiceEdgeFull", connections_are_held),
@@ -92,7 +97,7 @@ fn are_cut_off(
     value: f64,
 ) -> anyhow::Result<()> {
     let mut cluster = builder.ready()?;
-    if !cluster.is_apart() {
+    if !cluster.can_be_cut()? {
         return Ok(());
     }
     stage.watch(&mut cluster, 0);
@@ -111,6 +116,38 @@ fn are_cut_off(
     cluster.wait_until_up(&all)?;
     stage.mended(2, || usual(&cluster))
 }
+
+fn an_edge_gives_a_url_where_nobody_is(stage: &mut Stage) -> anyhow::Result<()> {
+    let mut cluster = small().etcd(1).ready()?;
+    stage.watch(&mut cluster, 1);
+    stage.well(10, || usual(&cluster))?;
+    let (right, nobody) = (cluster.edges()[0].url(), Port::take()?);
+    let mut advertise = |url: &str| -> anyhow::Result<()> {
+        let config = cluster.folder().join("edge-1.toml");
+        let text = fs::read_to_string(&config)?;
+        let changed = |line: &str| match line.strip_prefix("advertise_url = ") {
+            Some(_) => format!("advertise_url = {url:?}\n"),
+            None => format!("{line}\n"),
+        };
+        fs::write(&config, text.lines().map(changed).collect::<String>())?;
+        cluster.restart(0)?;
+        cluster.wait_until_up(&[0, 1])?;
+        let faults = if url == right { 0.0 } else { 1.0 };
+        let coordinator = &cluster.coordinators()[0];
+        wait_until_within(ASKED_AGAIN, "the coordinator has asked there", || {
+            let kinds = ["refused", "name", "timeout"]
+                .map(|kind| coordinator.metric(&format!("sluice_edge_url_faults{{fault=\"{kind}\"}}")));
+            Ok(kinds.into_iter().sum::<anyhow::Result<f64>>()? == faults)
+        })
+    };
+    advertise(&nobody.url())?;
+    stage.faulty(8, nothing)?;
+    advertise(&right)?;
+    stage.mended(2, nothing)
+}
+
+/// Coordinators ask edges once a minute, and at once where a URL has changed.
+const ASKED_AGAIN: Duration = Duration::from_mins(2);
 
 fn a_client_calls_more_than_nonces_max(stage: &mut Stage) -> anyhow::Result<()> {
     const CALLS: usize = 4;

@@ -44,6 +44,17 @@ impl Target {
         targets
     }
 
+    pub(crate) fn is_edge(&self) -> bool {
+        self.job == "sluice-edge"
+    }
+
+    /// How often a coordinator that answers has probed edges.
+    pub(crate) fn probes(&self) -> Option<f64> {
+        let text = self.scrape().ok().filter(|_| self.job == "sluice-coordinator")?;
+        let counts = text.lines().filter(|line| line.starts_with("sluice_probes_total{"));
+        counts.map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
     /// # Errors
     /// Nobody answers, or not with metrics.
     fn scrape(&self) -> anyhow::Result<String> {

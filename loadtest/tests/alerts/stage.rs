@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use anyhow::{Context, bail};
-use sluice_loadtest::{Cluster, client, tool};
+use sluice_loadtest::{Cluster, client, tool, wait_until};
 
 use crate::record::{Record, Target};
 
@@ -20,6 +20,9 @@ use crate::record::{Record, Target};
 const AT_ONCE: usize = 5;
 /// Downloads of a minute in which all is as usual.
 const USUAL: usize = 4;
+
+/// Of each edge, until a coordinator has made up its mind.
+const PROBES: usize = 4;
 
 /// An alert, and the fault that has it fire.
 pub(crate) struct Case {
@@ -80,7 +83,18 @@ impl Stage {
         Ok(())
     }
 
-    /// The fault is there for so many scrapes.
+    /// Waits until coordinators know what has become of edges: as many silent probes as it takes, and one.
+    fn settle(&self) -> anyhow::Result<()> {
+        let edges = self.targets.iter().filter(|target| target.is_edge()).count();
+        for target in &self.targets {
+            let Some(before) = target.probes() else { continue };
+            let enough = before + (PROBES * edges) as f64;
+            wait_until("edges were probed", || Ok(target.probes().is_some_and(|probes| probes >= enough)))?;
+        }
+        Ok(())
+    }
+
+    /// The fault is there for so many scrapes, once coordinators have seen what they see of it.
     ///
     /// # Errors
     /// What happens fails.
@@ -89,11 +103,12 @@ impl Stage {
         scrapes: usize,
         happens: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        self.settle()?;
         self.faulty = Some(self.scrape(scrapes, happens)?);
         Ok(())
     }
 
-    /// The fault was mended, for so many scrapes.
+    /// The fault was mended, for so many scrapes, once coordinators have seen it.
     ///
     /// # Errors
     /// What happens fails.
@@ -102,6 +117,7 @@ impl Stage {
         scrapes: usize,
         happens: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        self.settle()?;
         self.mended = Some(self.scrape(scrapes, happens)?);
         Ok(())
     }

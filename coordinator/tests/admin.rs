@@ -82,13 +82,13 @@ fn other_methods_and_paths_are_problems() {
     let edge = Edge::start("edge-1");
     let coordinator = Coordinator::start(&[&edge]);
     let authorization = format!("Bearer {ADMIN_TOKEN}");
-    for target in ["/admin/v1/edges", "/healthz", "/readyz", "/metrics"] {
+    for target in ["/", "/admin/v1/edges", "/healthz", "/readyz", "/metrics"] {
         let fields = [("Authorization", authorization.as_str())];
         let answer = send(coordinator.admin, "POST", target, &fields);
         answer.problem(405);
         assert!(answer.field("allow").contains("GET"), "{target}");
     }
-    for target in ["/", "/admin/v1", "/admin/v1/nothing", "/download/a"] {
+    for target in ["/status", "/admin/v1", "/admin/v1/nothing", "/download/a"] {
         coordinator.ask_admin(target).problem(404);
     }
 }

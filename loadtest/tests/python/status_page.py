@@ -27,7 +27,7 @@ KEYS = {"Tab": ("Tab", 9), "Enter": ("Enter", 13), "Space": (" ", 32)}
 
 def main():
     program, url, folder = sys.argv[1:4]
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(program, profile)
         # The limit is of the browser's answers, each for itself: a cluster is waited for in between.
         watch = Watch(browser, url, folder)

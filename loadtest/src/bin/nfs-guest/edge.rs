@@ -54,6 +54,11 @@ impl Edge {
         self.edge.member().process()
     }
 
+    /// What it has said so far.
+    pub(crate) fn log(&self) -> anyhow::Result<String> {
+        self.edge.log()
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
         self.edge.pid()

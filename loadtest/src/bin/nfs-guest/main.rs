@@ -77,8 +77,7 @@ fn run(folder: &Path, away: Duration) -> anyhow::Result<()> {
     passed("an edge without privileges starts over it", &report::user_of(edge.pid()?)?)?;
     files::fetch_all(&edge, &hot)?;
     passed("files come whole", &format!("{} files, {} bytes", hot.len(), files::total_bytes(&hot)))?;
-    let log = fs::read_to_string(folder.join("edge.log"))?;
-    ensure!(log.contains("\"confined: "), "the edge is not confined; this kernel has landlock");
+    ensure!(edge.log()?.contains("\"confined: "), "the edge is not confined; this kernel has landlock");
     passed("the kernel lets it open nothing else", "landlock, over NFS")?;
 
     let before = recovery::Held::by(&edge)?;

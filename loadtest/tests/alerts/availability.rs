@@ -24,7 +24,11 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("SluiceCoordinatorErrors", a_client_calls_more_than_nonces_max),
     Case::new("SluiceEdgeErrors", files_of_one_folder_cannot_be_opened),
     Case::new("SluiceEdgeFull", connections_are_held),
-    Case::new("SluiceUnknownProxy", somebody_connects_past_the_proxy),
+    // There is no proxy: coordinators that ask where clients are sent come past it, too.
+    Case {
+        beside: &["SluiceEdgeUrlFaulty"],
+        ..Case::new("SluiceUnknownProxy", somebody_connects_past_the_proxy)
+    },
 ];
 
 /// Two edges and a coordinator, with the file that is asked for as usual.

@@ -99,6 +99,8 @@ async fn rotate(
 ) -> Result<Response, AdminError> {
     let keepers = keepers(&admin)?;
     let change: Change<_, AdminError> = Box::pin(async move {
+        // Both or neither, as far as that can be told: who has to try again would exchange one of them twice.
+        keepers.iter().try_for_each(|keeper| keeper.can_rotate())?;
         let token = keepers[0].rotate().await?;
         Ok([token, keepers[1].rotate().await?])
     });

@@ -2,6 +2,7 @@
 # script, and commands in there under a systemd of their own (systemd-nspawn).
 #
 #   $root                            where that root is; its folder $inside is there for the test
+#   block FIRST_LINE                 the runbook's block of commands that begins so
 #   under_systemd SECONDS <COMMANDS  runs them in $inside by bash -eux; on failure says what they said, and fails
 folder=$(mktemp -d "${TMPDIR:-/tmp}/sluice-root.XXXXXX")
 root=$folder/root
@@ -24,6 +25,11 @@ rm -f "$root/usr/sbin/policy-rc.d"
 
 # What programs ask of the kernel when they confine themselves, which not every systemd-nspawn leaves them.
 landlock='landlock_create_ruleset landlock_add_rule landlock_restrict_self'
+
+block() {
+    awk -v first="$1" '/^```$/ { inside = 0 } last == "```sh" && $0 == first { inside = 1 } inside; { last = $0 }' deploy/RUNBOOK.md |
+        grep .
+}
 
 under_systemd() {
     local seconds=$1

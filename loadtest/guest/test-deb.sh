@@ -9,6 +9,7 @@ packages=$(cd "${CARGO_TARGET_DIR:-target}/dist" && pwd)
 lintian --fail-on error,warning "$packages"/*.deb
 . loadtest/guest/own-systemd.sh
 cp "$packages"/*.deb "$root$inside"
+block 'apt install ./sluice-coordinator_*.deb ./sluice-edge_*.deb ./sluicectl_*.deb' >"$root$inside/installation.sh"
 
 fresh=$folder/fresh
 suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-trixie}") || suite=trixie
@@ -86,13 +87,12 @@ fi
 echo 'Installing under a systemd of its own'
 if ! under_systemd 180 <<'END_OF_TEST'
 state() { systemctl show --value -p "$1" "$2"; }
-dpkg --install ./*.deb
-# Enabled, and not started without a configuration; which is no fault.
+bash -exuo pipefail installation.sh
+# Enabled, and not started without a configuration, which came later; which is no fault.
 [ "$(systemctl is-enabled sluice-edge sluice-coordinator | xargs)" = 'enabled enabled' ]
 [ "$(state ActiveState sluice-edge) $(state ConditionResult sluice-edge)" = 'inactive no' ]
 no systemctl is-failed sluice-edge sluice-coordinator
 
-cp /usr/share/doc/sluice-edge/samples/one-machine/*.toml /etc/sluice
 sed -i 's/downloads\.example/localhost/' /etc/sluice/*.toml
 mkdir -p /srv/sluice/files/public
 echo 'Hello from Sluice.' >/srv/sluice/files/public/hello.txt

@@ -12,11 +12,6 @@ mkdir -p "$source/target/release"
 cp -r deploy Makefile ./*.md LICENSE "$source"
 cp "$programs"/{sluice-coordinator,sluice-edge,sluicectl} "$source/target/release"
 
-# The block of commands whose first line this is.
-block() {
-    awk -v first="$1" '/^```$/ { inside = 0 } last == "```sh" && $0 == first { inside = 1 } inside; { last = $0 }' deploy/RUNBOOK.md |
-        grep .
-}
 block 'make build' >"$source/first-installation.sh"
 # What it builds is built.
 sed -i 's/^make build$/true/' "$source/first-installation.sh"

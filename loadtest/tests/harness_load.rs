@@ -88,7 +88,9 @@ fn ten_thousand_slow_downloads_at_once_take_less_than_a_gibibyte() {
     let report = &ended.report;
     assert_eq!((&report["tally"]["unfinished"], &report["tally"]["failed"]), (&CLIENTS.into(), &0.into()));
     let memory = report["generators"][0]["generator"]["memory_bytes"].as_u64().unwrap();
-    assert!((peak..=1 << 30).contains(&memory), "{memory} bytes, {peak} before");
+    // The kernel counts pages by processor, and tells a sum that is some too high or too low.
+    let least = peak - (peak >> 6);
+    assert!((least..=1 << 30).contains(&memory), "{memory} bytes, {peak} before");
 }
 
 #[test]

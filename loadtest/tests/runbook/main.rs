@@ -1,5 +1,6 @@
 //! The runbook's blocks of commands run as they are written, on a machine of their own: `machine.sh` beside this, in the
-//! runbook's order of need, with etcd and Redis. What takes systemd itself is run by `make test-install`. Every block has its
+//! runbook's order of need, with etcd and Redis. What takes systemd itself is run by `make test-install`
+//! and `make test-deb`. Every block has its
 //! place, and a new one fails until it has.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,35 +18,43 @@ use sluice_loadtest::tool;
 enum Place {
     /// `machine.sh`, by this name.
     Machine(&'static str),
-    /// `loadtest/guest/test-install.sh`, under a systemd.
-    Guest,
+    /// A script of `loadtest/guest/`, under a systemd.
+    Guest(&'static str),
     /// Both.
-    Both(&'static str),
+    Both(&'static str, &'static str),
 }
+
+/// `make test-install` and `make test-deb`.
+const INSTALL: &str = "test-install.sh";
+const DEB: &str = "test-deb.sh";
 
 impl Place {
     fn name(self) -> Option<&'static str> {
         match self {
-            Self::Machine(name) | Self::Both(name) => Some(name),
-            Self::Guest => None,
+            Self::Machine(name) | Self::Both(name, _) => Some(name),
+            Self::Guest(_) => None,
         }
     }
 
-    fn is_guest_s(self) -> bool {
-        matches!(self, Self::Guest | Self::Both(_))
+    fn script(self) -> Option<&'static str> {
+        match self {
+            Self::Guest(script) | Self::Both(_, script) => Some(script),
+            Self::Machine(_) => None,
+        }
     }
 }
 
 /// Blocks by how they begin.
-const PLACES: [(&str, Place); 17] = [
+const PLACES: [(&str, Place); 18] = [
     ("export SLUICECTL_TOKEN_FILE=", Place::Machine("look-first")),
-    ("make build\n", Place::Both("first-installation")),
+    ("make build\n", Place::Both("first-installation", INSTALL)),
     ("umask 077\nhead -c 32", Place::Machine("keys-of-etcd")),
     ("sluicectl edges drain edge-1   ", Place::Machine("take-one-out")),
     ("sluicectl edges weight edge-1 20\n", Place::Machine("give-less")),
     ("sluicectl explain ", Place::Machine("explain")),
     ("sluicectl edges drain edge-1\nmake build", Place::Machine("upgrade")),
-    ("systemctl stop sluice-coordinator\n", Place::Guest),
+    ("systemctl stop sluice-coordinator\n", Place::Guest(INSTALL)),
+    ("apt install ./sluice-coordinator_", Place::Guest(DEB)),
     ("curl -sS http://127.0.0.1:9101/metrics ", Place::Machine("store")),
     ("export ETCDCTL_API=3 ", Place::Machine("etcd")),
     ("revision=$(etcdctl ", Place::Machine("etcd-quota")),
@@ -99,10 +108,10 @@ fn every_block_has_its_place() -> anyhow::Result<()> {
     let placed = placed()?;
     let names: Vec<_> = placed.iter().filter_map(|(place, _)| place.name()).collect();
     ensure!(names.iter().collect::<BTreeSet<_>>().len() == names.len(), "{names:?}");
-    let guest = fs::read_to_string(repository().join("loadtest/guest/test-install.sh"))?;
-    for (_, block) in placed.iter().filter(|(place, _)| place.is_guest_s()) {
+    for (script, block) in placed.iter().filter_map(|(place, block)| Some((place.script()?, block))) {
         let first = block.lines().next().unwrap_or_default();
-        ensure!(guest.contains(&format!("\nblock '{first}' >")), "test-install.sh does not run {first}");
+        let text = fs::read_to_string(repository().join("loadtest/guest").join(script))?;
+        ensure!(text.contains(&format!("\nblock '{first}' >")), "{script} does not run {first}");
     }
     Ok(())
 }

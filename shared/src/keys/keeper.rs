@@ -218,18 +218,30 @@ impl KeyKeeper {
         Ok(came)
     }
 
+    /// Whether the next key may mint, as far as this coordinator knows.
+    ///
+    /// # Errors
+    /// There is none that everybody knows.
+    pub fn can_rotate(&self) -> Result<(), KeyKeeperError> {
+        self.rotation_of(&self.good()).map(drop)
+    }
+
+    fn rotation_of(&self, keys: &KeySet) -> Result<Step, KeyKeeperError> {
+        let now = Instant::now();
+        rotation_now(keys, &self.rules, now).ok_or_else(|| {
+            let waited = keys.next().map_or(0, |next| now.0.saturating_sub(next.created.0));
+            let waited = Duration::from_millis(waited);
+            KeyKeeperError::NotYet(self.rules.propagation.saturating_sub(waited))
+        })
+    }
+
     /// Lets the next key mint at once.
     ///
     /// # Errors
     /// There is none that everybody knows; etcd does not answer, or somebody else was faster.
     pub async fn rotate(&self) -> Result<KeyId, KeyKeeperError> {
-        let (keys, now) = (self.good(), Instant::now());
-        let Some(step) = rotation_now(&keys, &self.rules, now) else {
-            let waited = keys.next().map_or(0, |next| now.0.saturating_sub(next.created.0));
-            return Err(KeyKeeperError::NotYet(
-                self.rules.propagation.saturating_sub(Duration::from_millis(waited)),
-            ));
-        };
+        let keys = self.good();
+        let step = self.rotation_of(&keys)?;
         let Step::Promote(id, _) = &step else { return Err(KeyKeeperError::Changed) };
         let id = id.clone();
         if self.take(&keys, step).await? { Ok(id) } else { Err(KeyKeeperError::Changed) }

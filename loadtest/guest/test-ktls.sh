@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Runs the edge's tests of TLS in the guest, whose kernel encrypts beneath sockets: there the same claims are about that.
 #
-#   loadtest/guest/test-ktls.sh [TEST...]      of edge-node/tests: kernel_tls, fronts and tls, if none is said
+#   loadtest/guest/test-ktls.sh [TEST...]      of edge-node/tests: kernel_tls and fronts, if none is said
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
-[ $# -gt 0 ] || set -- kernel_tls fronts tls
+[ $# -gt 0 ] || set -- kernel_tls fronts
 
 cargo build --locked --workspace --bin sluice-edge
 programs=()

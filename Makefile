@@ -1,6 +1,6 @@
 # What can be done with a checkout. Every target installs what it needs where that is missing, and says so.
 
-.PHONY: help build demo loadtest test test-nfs test-install soak lint bench bench-instructions figures metrics fuzz compare beside-wrk simulate audit install dist deb test-deb
+.PHONY: help build demo loadtest test test-nfs test-ktls test-install soak lint bench bench-instructions figures metrics fuzz compare beside-wrk simulate audit install dist deb test-deb
 
 # Whom `make loadtest` asks.
 COORDINATOR ?= http://127.0.0.1:8080
@@ -11,6 +11,7 @@ help:
 	@echo 'make test     everything that must pass: tests, documentation tests, clippy, formatting'
 	@echo 'make soak     ten minutes of clients that vanish over a store that hangs; LOADTEST_CHURN_SECONDS=3600 for an hour'
 	@echo 'make test-nfs an edge over NFS whose server vanishes, in an emulated guest: five minutes; ARGS=4.2 or ARGS=3: only that NFS'
+	@echo 'make test-ktls an edge whose TLS the kernel goes on with, in the same guest: three minutes; ARGS=fronts: only those tests'
 	@echo 'make test-install  what of the runbook takes systemd under a systemd of its own, with root'\''s rights: a minute'
 	@echo 'make test-deb the Debian packages in a fresh root without systemd, and under a systemd of their own: three minutes, with root'\''s rights'
 	@echo 'make lint     clippy and formatting only'
@@ -72,6 +73,10 @@ test-nfs:
 	deploy/needs.sh build nfs
 	cargo build --locked --release -p sluice-edge-node -p sluice-loadtest --bins
 	loadtest/guest/test-nfs.sh $(ARGS)
+
+test-ktls:
+	deploy/needs.sh build nfs
+	loadtest/guest/test-ktls.sh $(ARGS)
 
 test-install: build
 	deploy/needs.sh install

@@ -69,7 +69,7 @@ of_program sluice-edge sluice-edge
 of_program sluicectl sluicectl
 take sluice-coordinator "$all"/usr/lib/systemd/system/sluice-coordinator*
 take sluice-edge "$all"/usr/lib/systemd/system/{sluice-edge*,var-cache-sluice.mount} \
-    "$all"/usr/lib/sysctl.d/90-sluice.conf "$all"/etc/logrotate.d/sluice
+    "$all"/usr/lib/{sysctl.d,modules-load.d}/90-sluice.conf "$all"/etc/logrotate.d/sluice
 
 # A unit's users and folders: of the lists for both programs, those of one.
 of_one() {

@@ -41,6 +41,7 @@ done
 install -D -m 0644 deploy/systemd/sysusers.conf "$root$prefix/lib/sysusers.d/sluice.conf"
 install -D -m 0644 deploy/systemd/tmpfiles.conf "$root$prefix/lib/tmpfiles.d/sluice.conf"
 install -D -m 0644 deploy/kernel/90-sluice.conf "$root$prefix/lib/sysctl.d/90-sluice.conf"
+install -D -m 0644 deploy/kernel/modules.conf "$root$prefix/lib/modules-load.d/90-sluice.conf"
 install -D -m 0644 deploy/systemd/logrotate.conf "$root/etc/logrotate.d/sluice"
 install -D -m 0644 -t "$root$documents" README.md CHANGELOG.md SECURITY.md LICENSE deploy/RUNBOOK.md deploy/SETTINGS.md \
     deploy/METRICS.md

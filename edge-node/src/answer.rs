@@ -72,6 +72,8 @@ pub(crate) struct Responder<'c> {
     pub(crate) worker: &'c Rc<Worker>,
     /// What is sent ends where this is cut.
     pub(crate) deadline: &'c DeadlineSlot,
+    /// The connection ends with the next answer, whatever is asked.
+    pub(crate) is_last: bool,
 }
 
 impl Answer {
@@ -289,7 +291,7 @@ impl Responder<'_> {
     }
 
     fn is_kept(&self, head: &RequestHead<'_>) -> bool {
-        head.keep_alive && !self.worker.is_draining()
+        head.keep_alive && !self.is_last && !self.worker.is_draining()
     }
 
     fn answer(&self, head: &RequestHead<'_>, composed: Composed, exchange: Exchange) -> Answer {

@@ -4,6 +4,7 @@
 //! What can be answered without waiting is, in one go; only what has to wait gets a future of its own, so that an idle
 //! connection is small, and holds no buffer: one is lent for as long as a head is in it.
 
+mod beneath;
 mod delivery;
 mod encrypted;
 mod introduction;
@@ -27,6 +28,7 @@ use crate::limits::{AddressPlace, Deadline, DeadlineSlot, Late, Pace, Waiting};
 use crate::reject::Reject;
 use crate::request::{self, HEAD_BYTES_MAX, Method, RequestHead, forwarded_for};
 use crate::worker::{Buffer, Reusable, Worker};
+pub(crate) use beneath::Beneath;
 use delivery::Unended;
 pub(crate) use encrypted::Encrypted;
 use transport::Transport;
@@ -143,7 +145,8 @@ impl<T: Transport> Connection<T> {
     }
 
     fn responder(&self) -> Responder<'_> {
-        Responder { worker: &self.worker, deadline: &self.deadline }
+        let is_last = self.stream.is_near_end();
+        Responder { worker: &self.worker, deadline: &self.deadline, is_last }
     }
 
     /// The client of a request, by its head, which has been parsed.
@@ -275,6 +278,7 @@ impl<T: Transport> Connection<T> {
 
     /// Lets the client see the last answer: no more is sent, and what it sends is thrown away for a while.
     async fn linger(&mut self) {
+        T::settle(self).await;
         let mut buffer = self.worker.buffers.take();
         let mut read = 0;
         let stream = &mut self.stream;

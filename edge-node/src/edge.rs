@@ -37,7 +37,7 @@ use crate::drain::Phase;
 use crate::limits::{Addresses, Tokens};
 use crate::logs::{AccessLog, UsageRecord};
 use crate::metrics::{self, WorkerMetrics};
-use crate::tls::{PROTOCOLS, Tls};
+use crate::tls::{KernelTls, PROTOCOLS, Tls};
 use crate::uring;
 use crate::worker::Process;
 use content::Content;
@@ -158,6 +158,7 @@ struct Base {
     etcd: Option<Etcd>,
     keys: FollowedKeys,
     tls: Option<Arc<ServerTls>>,
+    kernel_tls: Option<KernelTls>,
     revocations: Arc<RevocationBook>,
 }
 
@@ -167,6 +168,7 @@ impl Base {
         describe(metrics::ALL);
         uring::check()?;
         let tls = load_tls(config)?;
+        let kernel_tls = ask_kernel_for_tls(config);
         let revocations = RevocationBook::open(config.revocations_file.as_deref())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let etcd = config.etcd.as_ref().map(Etcd::new);
@@ -174,7 +176,7 @@ impl Base {
             let _within = runtime.enter();
             keys::follow_keys(&config.keys, etcd.as_ref(), &revocations)?
         };
-        Ok(Self { exporter, runtime, etcd, keys, tls, revocations })
+        Ok(Self { exporter, runtime, etcd, keys, tls, kernel_tls, revocations })
     }
 
     fn process(
@@ -192,8 +194,9 @@ impl Base {
             coordinators: config.coordinator_urls.clone(),
             cors: config.cors.clone(),
             tls: self.tls.as_ref().map(|tls| Tls {
-                handshakes: Handshakes::new(Arc::clone(tls), metrics::tls_handshake_failures()),
+                handshakes: self.handshakes(tls),
                 role: Sockets::tls_role(config),
+                kernel: self.kernel_tls,
             }),
             keys: Arc::clone(&self.keys.0),
             revocations: Arc::clone(&self.revocations),
@@ -204,6 +207,11 @@ impl Base {
             access_log: records.0.clone(),
             usage: records.1.clone(),
         }
+    }
+
+    fn handshakes(&self, tls: &Arc<ServerTls>) -> Handshakes {
+        let handshakes = Handshakes::new(Arc::clone(tls), metrics::tls_handshake_failures());
+        if self.kernel_tls.is_some() { handshakes.by_record() } else { handshakes }
     }
 
     fn follow_marks(&self) -> Option<EtcdMarks> {
@@ -278,7 +286,25 @@ fn announce(config: &Config, instance: &str, sockets: &Sockets, window_bytes: u6
 }
 
 fn load_tls(config: &Config) -> Result<Option<Arc<ServerTls>>, CertificateError> {
-    config.tls.as_ref().map(|tls| ServerTls::load(&tls.settings, &PROTOCOLS)).transpose()
+    let load = if config.kernel_tls { ServerTls::load_giving_keys } else { ServerTls::load };
+    config.tls.as_ref().map(|tls| load(&tls.settings, &PROTOCOLS)).transpose()
+}
+
+/// What the kernel takes of TLS, where it is to; says in the log how it is.
+fn ask_kernel_for_tls(config: &Config) -> Option<KernelTls> {
+    if config.tls.is_none() || !config.kernel_tls {
+        return None;
+    }
+    match KernelTls::ask() {
+        Ok(kernel) => {
+            tracing::info!(takes = %kernel, "the kernel goes on with TLS behind the handshake");
+            Some(kernel)
+        }
+        Err(reason) => {
+            tracing::info!(%reason, "TLS stays in the process; it works, and costs more of the processor");
+            None
+        }
+    }
 }
 
 pub(crate) type Records = (Option<Arc<AccessLog>>, Option<Arc<UsageRecord>>);

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use h2::Reason;
 use h2::server::{Builder, Connection};
-use tokio::net::TcpStream;
+use sluice_shared::serve::ByRecord;
 use tokio_rustls::server::TlsStream;
 
 use crate::limits::{AddressPlace, DeadlineSlot, Late, Waiting};
@@ -33,7 +33,7 @@ const UNSENT_BYTES_MAX_OF_STREAM: usize = 64 * 1024;
 const RECEIVE_WINDOW_BYTES: u32 = 64 * 1024;
 
 /// Serves a connection until it ends, or the edge does.
-pub(crate) async fn serve(stream: TlsStream<TcpStream>, place: AddressPlace, worker: Rc<Worker>) {
+pub(crate) async fn serve(stream: TlsStream<ByRecord>, place: AddressPlace, worker: Rc<Worker>) {
     let deadline = worker.deadlines.slot();
     let head_list_bytes_max = u32::try_from(HEAD_BYTES_MAX).expect("heads are small");
     let mut builder = Builder::new();
@@ -53,7 +53,7 @@ pub(crate) async fn serve(stream: TlsStream<TcpStream>, place: AddressPlace, wor
 
 /// What drives a connection: takes requests in, and lets go of a client that asks for nothing.
 struct Driver {
-    connection: Connection<TlsStream<TcpStream>, Piece>,
+    connection: Connection<TlsStream<ByRecord>, Piece>,
     session: Rc<Session>,
     deadline: DeadlineSlot,
     /// The deadline is that of an idle connection.

@@ -14,8 +14,8 @@ use crate::store::StoreHealth;
 use described::{
     ACCESS_LOG_LOST_LINES, ANSWER, BODY_BYTES, CACHE_BYTES, CACHE_CAPACITY_BYTES, CACHE_EVICTIONS,
     CACHE_FILL_FAILURES, CACHE_FILLS, CERTIFICATE_EXPIRES, CONNECTIONS, CONNECTIONS_ACCEPTED, DEGRADED,
-    ETCD_UP, FIRST_BYTE, IN_FLIGHT_BYTES, REFUSED_CONNECTIONS, REGISTERED, RENEWALS, REQUESTS,
-    REVOCATIONS_STALE, ROOT_ABSENT, SENT_ON, SHORT_BODIES, SLOW_CLIENTS, STORAGE_OPERATIONS,
+    ETCD_UP, FIRST_BYTE, IN_FLIGHT_BYTES, KERNEL_TLS_CONNECTIONS, REFUSED_CONNECTIONS, REGISTERED, RENEWALS,
+    REQUESTS, REVOCATIONS_STALE, ROOT_ABSENT, SENT_ON, SHORT_BODIES, SLOW_CLIENTS, STORAGE_OPERATIONS,
     STORAGE_STUCK_OPERATIONS, STORAGE_WAITING_OPERATIONS, TLS_HANDSHAKE_FAILURES, TOKEN_FAILURES, TRANSFERS,
     WINDOW_HITS, WINDOW_MISSES,
 };
@@ -87,6 +87,8 @@ pub(crate) struct WorkerMetrics {
     pub(crate) window_hits: Counter,
     pub(crate) window_misses: Counter,
     pub(crate) connections_total: Counter,
+    /// Of those, the ones whose TLS is the kernel's.
+    pub(crate) kernel_tls: Counter,
     pub(crate) refused_full: Counter,
     pub(crate) refused_address: Counter,
     pub(crate) refused_proxy: Counter,
@@ -164,6 +166,7 @@ pub(crate) fn export(
     counter!(BODY_BYTES.name).absolute(sum(|worker| &worker.body_bytes));
     counter!(SHORT_BODIES.name).absolute(sum(|worker| &worker.short_bodies));
     counter!(CONNECTIONS_ACCEPTED.name).absolute(sum(|worker| &worker.connections_total));
+    counter!(KERNEL_TLS_CONNECTIONS.name).absolute(sum(|worker| &worker.kernel_tls));
     for (reason, count) in REFUSALS {
         counter!(REFUSED_CONNECTIONS.name, "reason" => reason).absolute(sum(count));
     }

@@ -4,10 +4,12 @@
 mod account;
 mod copy;
 mod read_ahead;
+mod records;
 mod windows;
 
 pub(crate) use account::Account;
 pub(crate) use copy::{Copier, Outlet};
+pub(crate) use records::Records;
 pub(crate) use windows::bound_unsent;
 
 use std::cell::Cell;
@@ -22,7 +24,7 @@ use tokio::net::TcpStream;
 
 use crate::cache::{Cache, Extent, FillError};
 use crate::limits::{Deadline, Late, Waiting};
-use crate::uring::WindowFile;
+use crate::uring::{WindowFile, unacknowledged};
 
 /// Why a body ended short.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,11 @@ pub(crate) enum SendError {
     Content(#[from] FillError),
 }
 
+/// The client comes again, and brings a new one.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection's key is used up")]
+struct KeyUsedUp;
+
 impl From<Late> for SendError {
     fn from(_: Late) -> Self {
         Self::Slow
@@ -47,6 +54,8 @@ impl From<Late> for SendError {
 /// One answer's way out.
 pub(crate) struct Sender<'c> {
     pub(crate) stream: &'c TcpStream,
+    /// What the kernel makes of it, where it encrypts.
+    pub(crate) records: Option<&'c Records>,
     pub(crate) deadline: &'c Deadline,
     pub(crate) account: Account<'c>,
 }
@@ -152,8 +161,11 @@ impl Sender<'_> {
         let sent = &self.account.sent.text_bytes;
         while sent.get() < text.len() {
             let left = &text[sent.get()..];
+            self.allow_records(left.len())?;
             let sending = || Ok(rustix::net::send(self.stream, left, flags | SendFlags::NOSIGNAL)?);
-            sent.set(sent.get() + self.stream.try_io(Interest::WRITABLE, sending)?);
+            let count = self.stream.try_io(Interest::WRITABLE, sending)?;
+            self.count_records(count, left.len());
+            sent.set(sent.get() + count);
         }
         Ok(())
     }
@@ -171,14 +183,35 @@ impl Sender<'_> {
     /// One `sendfile`, from `offset` up to `end` at most.
     fn send_file(&self, memory: &WindowFile, offset: &mut u64, end: u64) -> io::Result<()> {
         let length = usize::try_from(end - *offset).expect("a window fits memory");
+        self.allow_records(length)?;
         let count = self.stream.try_io(Interest::WRITABLE, || {
             Ok(rustix::fs::sendfile(self.stream, memory, Some(offset), length)?)
         })?;
         if count == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
+        self.count_records(count, length);
         self.account.count(count as u64);
         Ok(())
+    }
+
+    /// Where the kernel encrypts: whether its key is good for so many bytes more.
+    fn allow_records(&self, bytes: usize) -> io::Result<()> {
+        match self.records {
+            Some(records) if !records.allow(bytes as u64) => Err(io::Error::other(KeyUsedUp)),
+            _ => Ok(()),
+        }
+    }
+
+    fn count_records(&self, sent: usize, wanted: usize) {
+        if let Some(records) = self.records {
+            records.count(sent as u64, wanted as u64);
+        }
+    }
+
+    /// Bytes that were sent and that the client has not acknowledged, and so may still refer to memory.
+    fn unacknowledged(&self) -> io::Result<u64> {
+        Ok(unacknowledged(self.stream)? + self.records.map_or(0, Records::open_bytes))
     }
 
     /// Waits until a socket that was full takes more; any other error is the client's end.

@@ -1,21 +1,25 @@
 //! TLS in front of a connection: whom it is from, the handshake, and which HTTP is spoken behind it.
 
+mod kernel;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use sluice_shared::client_source::ClientSource;
 use sluice_shared::handover::Role;
-use sluice_shared::serve::{Handshakes, introduced};
+use sluice_shared::serve::{ByRecord, Handshakes, introduced};
 use sluice_shared::tls::{HTTP_1_1, HTTP_2};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::connection::{Connection, Encrypted};
+use crate::connection::{Beneath, Connection, Encrypted};
 use crate::http2;
 use crate::limits::AddressPlace;
 use crate::reject::Reject;
 use crate::worker::Worker;
+use kernel::Lowered;
+pub(crate) use kernel::{KernelTls, KeyUse};
 
 /// What ALPN offers, best first.
 pub(crate) const PROTOCOLS: [&[u8]; 2] = [HTTP_2, HTTP_1_1];
@@ -29,6 +33,8 @@ pub(crate) struct Tls {
     pub(crate) handshakes: Handshakes,
     /// The listeners that speak it.
     pub(crate) role: Role,
+    /// Where the kernel goes on with what it takes.
+    pub(crate) kernel: Option<KernelTls>,
 }
 
 /// A connection that has yet to begin TLS.
@@ -55,10 +61,27 @@ impl Arrival {
         };
         let Some((stream, place)) = shaken else { return worker.metrics.connections.subtract(1) };
         if stream.get_ref().1.alpn_protocol() == Some(HTTP_2) {
-            http2::serve(stream, place, Rc::clone(&worker)).await;
+            http2::serve(freely(stream), place, Rc::clone(&worker)).await;
             return worker.metrics.connections.subtract(1);
         }
-        Connection::new(Encrypted::new(stream), place, worker).serve().await;
+        let kernel = worker.tls.as_ref().and_then(|tls| tls.kernel);
+        let lowered = match kernel {
+            Some(kernel) => kernel.lower(stream),
+            None => Lowered::Within(Box::new(stream)),
+        };
+        match lowered {
+            Lowered::Within(stream) => {
+                Connection::new(Encrypted::new(freely(*stream)), place, worker).serve().await;
+            }
+            Lowered::Beneath(stream, key_use) => {
+                worker.metrics.kernel_tls.add_alone(1);
+                Connection::new(Beneath::new(stream, key_use), place, worker).serve().await;
+            }
+            Lowered::Failed(reason) => {
+                tracing::warn!(edge = %worker.id, %reason, "connection ended: the kernel does not go on with its TLS");
+                worker.metrics.connections.subtract(1);
+            }
+        }
     }
 
     /// Turns a client away that has no place here, in the version of HTTP that takes least.
@@ -67,7 +90,7 @@ impl Arrival {
         let Some((stream, place)) = self.shake_hands(Some(HTTP_1_1), TURNED_AWAY_HANDSHAKE_TIME).await else {
             return;
         };
-        Connection::new(Encrypted::new(stream), place, worker).turn_away(reject).await;
+        Connection::new(Encrypted::new(freely(stream)), place, worker).turn_away(reject).await;
     }
 
     /// Takes the client's own place, where a proxy says who it is; says whether there is somebody to serve.
@@ -100,9 +123,15 @@ impl Arrival {
         self: Box<Self>,
         only: Option<&[u8]>,
         within: Duration,
-    ) -> Option<(TlsStream<TcpStream>, AddressPlace)> {
+    ) -> Option<(TlsStream<ByRecord>, AddressPlace)> {
         let Self { stream, peer, place, handshakes, .. } = *self;
         let accepted = handshakes.accept(stream, peer, within, only).await;
         accepted.map(|stream| (stream, place))
     }
+}
+
+/// A stream that stays in the process.
+fn freely(mut stream: TlsStream<ByRecord>) -> TlsStream<ByRecord> {
+    stream.get_mut().0.read_freely();
+    stream
 }

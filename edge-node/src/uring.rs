@@ -9,10 +9,11 @@
 
 #![allow(
     unsafe_code,
-    reason = "the ring's operations, memory mappings and one ioctl are the one place for it"
+    reason = "the ring's operations, memory mappings, one ioctl and the kernel's TLS are the one place for it"
 )]
 
 mod close;
+pub(crate) mod kernel_tls;
 mod mapping;
 mod open;
 mod read;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the guest's disk and kernel where they are missing, or were made by another version of this file or of `init`:
-# a small Debian with NFS client, NFS server and nginx. Takes two minutes and root's rights; says what it does.
+# a small Debian with NFS client, NFS server, nginx and TLS in its kernel. Takes two minutes and root's rights; says what it does.
 #
 #   loadtest/guest/image.sh FOLDER       makes FOLDER/root.img and FOLDER/vmlinuz
 set -euo pipefail
@@ -11,13 +11,13 @@ folder=$1
 suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "${VERSION_CODENAME:-trixie}") || suite=trixie
 
 packages=(
-    # The smallest kernel with NFS on both sides, virtiofs and io_uring.
+    # The smallest kernel with NFS on both sides, TLS, virtiofs and io_uring.
     linux-image-cloud-amd64
     nfs-kernel-server iproute2 kmod procps
-    # josekit links its library.
+    # josekit links its library; a client that updates its keys.
     openssl
     nginx-light
-    # For commands by hand.
+    # A client of TLS; and for commands by hand.
     curl strace
 )
 

@@ -27,8 +27,10 @@ use crate::client_net::normalise;
 use crate::client_source::ClientSource;
 use crate::proxy_protocol::{self, Header, ProxiedClient, ProxyHeaderError};
 
+mod by_record;
 mod handshakes;
 
+pub use by_record::ByRecord;
 pub use handshakes::Handshakes;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

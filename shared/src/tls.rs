@@ -37,6 +37,8 @@ pub struct ServerTls {
     provider: Arc<CryptoProvider>,
     /// What ALPN offers, best first; a client that wants none of it is refused.
     protocols: Vec<Vec<u8>>,
+    /// Connections' keys can be had of rustls.
+    gives_keys: bool,
     loaded: Stamp,
     current: ArcSwap<Current>,
 }
@@ -53,15 +55,34 @@ impl ServerTls {
     /// # Errors
     /// One cannot be served with: see [`CertificateError`].
     pub fn load(settings: &TlsSettings, protocols: &[&[u8]]) -> Result<Arc<Self>, CertificateError> {
+        Self::load_as(settings, protocols, false)
+    }
+
+    /// As [`Self::load`], of which connections' keys can be had: for a kernel that encrypts in rustls' place.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_giving_keys(
+        settings: &TlsSettings,
+        protocols: &[&[u8]],
+    ) -> Result<Arc<Self>, CertificateError> {
+        Self::load_as(settings, protocols, true)
+    }
+
+    fn load_as(
+        settings: &TlsSettings,
+        protocols: &[&[u8]],
+        gives_keys: bool,
+    ) -> Result<Arc<Self>, CertificateError> {
         let loaded = Stamp::of(settings.paths());
         let provider = Arc::new(default_provider());
         let protocols: Vec<_> = protocols.iter().map(|name| name.to_vec()).collect();
         let now = SystemTime::now();
         let load = |files| Certificate::load(files, &provider, now);
         let certificates = settings.certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-        let config = server_config(&certificates, &provider, &protocols);
+        let config = server_config(&certificates, &provider, &protocols, gives_keys);
         let current = ArcSwap::from_pointee(Current { certificates, config });
-        Ok(Arc::new(Self { settings: settings.clone(), provider, protocols, loaded, current }))
+        Ok(Arc::new(Self { settings: settings.clone(), provider, protocols, gives_keys, loaded, current }))
     }
 
     /// What a connection that begins now is to be served with.
@@ -124,7 +145,7 @@ impl ServerTls {
         }
         // A new configuration would only forget the sessions that clients may resume.
         if is_changed {
-            let config = server_config(&certificates, &self.provider, &self.protocols);
+            let config = server_config(&certificates, &self.provider, &self.protocols, self.gives_keys);
             self.current.store(Arc::new(Current { certificates, config }));
         }
         begins
@@ -160,6 +181,7 @@ fn server_config(
     certificates: &[Certificate],
     provider: &Arc<CryptoProvider>,
     protocols: &[Vec<u8>],
+    gives_keys: bool,
 ) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
@@ -167,6 +189,7 @@ fn server_config(
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(ByName::new(certificates)));
     config.alpn_protocols = protocols.to_vec();
+    config.enable_secret_extraction = gives_keys;
     config.ticketer = Ticketer::new().expect("the system gives random bytes");
     Arc::new(config)
 }

@@ -37,6 +37,7 @@ pub(super) struct RawConfig {
     pub(super) id: Option<EdgeId>,
     pub(super) listen: Option<SocketAddr>,
     pub(super) tls_listen: Option<SocketAddr>,
+    pub(super) kernel_tls: Option<bool>,
     pub(super) admin_listen: Option<SocketAddr>,
     pub(super) advertise_url: Option<BaseUrl>,
     pub(super) admin_url: Option<BaseUrl>,

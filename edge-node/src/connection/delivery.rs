@@ -4,9 +4,8 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
 
-use super::transport::Transport;
+use super::transport::{Bare, Transport};
 use super::{Connection, Next};
 use crate::answer::{Answer, FileBody, InFlight, account, conclude, note_short};
 use crate::cache::Body;
@@ -15,7 +14,7 @@ use crate::limits::LeastRate;
 use crate::multipart::Multipart;
 use crate::send::{SendError, Sender, Source, bound_unsent};
 
-impl Connection<TcpStream> {
+impl<T: Bare> Connection<T> {
     /// Sends an answer if the socket takes it at once; `None` where there is something to wait for. What went is noted
     /// in the answer.
     pub(super) fn send_now(&self, answer: &Answer) -> Option<Result<(), SendError>> {
@@ -59,7 +58,7 @@ impl Connection<TcpStream> {
             return Ok(());
         }
         if object.body().is_none() && !self.is_bounded.replace(true) {
-            bound_unsent(&self.stream);
+            bound_unsent(self.stream.socket());
         }
         sender.send_head(&answer.text).await?;
         if object.body().is_none() {
@@ -114,7 +113,8 @@ impl Connection<TcpStream> {
 
     fn sender<'c>(&'c self, answer: &'c Answer, is_in_flight: bool) -> Sender<'c> {
         let account = account(&self.worker, answer, &self.pace, is_in_flight);
-        Sender { stream: &self.stream, deadline: &self.deadline, account }
+        let (stream, records) = (self.stream.socket(), self.stream.records());
+        Sender { stream, records, deadline: &self.deadline, account }
     }
 }
 

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use sluice_shared::serve::ByRecord;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -18,17 +19,17 @@ use crate::cache::Body;
 use crate::send::{Copier, Outlet, SendError};
 
 /// TLS after its handshake.
-pub(crate) struct Encrypted(RefCell<Box<TlsStream<TcpStream>>>);
+pub(crate) struct Encrypted(RefCell<Box<TlsStream<ByRecord>>>);
 
 impl Encrypted {
-    pub(crate) fn new(stream: TlsStream<TcpStream>) -> Self {
+    pub(crate) fn new(stream: TlsStream<ByRecord>) -> Self {
         Self(RefCell::new(Box::new(stream)))
     }
 
     /// Borrowed for as long as one poll takes: one future reads or writes at a time.
     async fn poll<T>(
         &self,
-        mut poll: impl FnMut(Pin<&mut TlsStream<TcpStream>>, &mut Context<'_>) -> Poll<T>,
+        mut poll: impl FnMut(Pin<&mut TlsStream<ByRecord>>, &mut Context<'_>) -> Poll<T>,
     ) -> T {
         poll_fn(|context| poll(Pin::new(&mut **self.0.borrow_mut()), context)).await
     }
@@ -48,7 +49,7 @@ impl Transport for Encrypted {
     const IS_INTRODUCED: bool = true;
 
     fn with_socket<R>(&self, then: impl FnOnce(&TcpStream) -> R) -> R {
-        then(self.0.borrow().get_ref().0)
+        then(self.0.borrow().get_ref().0.socket())
     }
 
     /// What is encrypted is worth a future.

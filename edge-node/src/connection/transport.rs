@@ -1,4 +1,4 @@
-//! What a connection's bytes go by: a socket as it is, or TLS over one. Connections differ in nothing else.
+//! What a connection's bytes go by: a socket as it is, TLS over one, or a socket with TLS beneath. Connections differ in nothing else.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::Connection;
 use crate::answer::Answer;
-use crate::send::SendError;
+use crate::send::{Records, SendError};
 
 pub(crate) trait Transport: AsyncRead + Unpin + 'static {
     /// Who the client is was said before there was a connection.
@@ -16,6 +16,11 @@ pub(crate) trait Transport: AsyncRead + Unpin + 'static {
 
     /// Does something to the socket itself.
     fn with_socket<R>(&self, then: impl FnOnce(&TcpStream) -> R) -> R;
+
+    /// The connection has to end soon, and ends best with the next answer.
+    fn is_near_end(&self) -> bool {
+        false
+    }
 
     /// Sends an answer if the socket takes it at once; `None` where there is something to wait for. What went is noted
     /// in the answer.
@@ -28,11 +33,37 @@ pub(crate) trait Transport: AsyncRead + Unpin + 'static {
     where
         Self: Sized;
 
+    /// Waits until what was sent last is out of reach of the connection's end.
+    fn settle(_: &Connection<Self>) -> impl Future<Output = ()>
+    where
+        Self: Sized,
+    {
+        std::future::ready(())
+    }
+
     /// Says that no more is sent; what is received can still be read.
     async fn end(&mut self) -> io::Result<()>;
 
     /// As [`Self::end`], as far as it goes without waiting.
     fn end_now(&mut self);
+}
+
+/// What takes bytes as they are, and so by `sendfile`.
+pub(crate) trait Bare: Transport {
+    fn socket(&self) -> &TcpStream;
+
+    /// What the kernel makes of them, where it encrypts.
+    fn records(&self) -> Option<&Records>;
+}
+
+impl Bare for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+
+    fn records(&self) -> Option<&Records> {
+        None
+    }
 }
 
 impl Transport for TcpStream {

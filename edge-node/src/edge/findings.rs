@@ -31,7 +31,9 @@ pub fn findings(path: &Path) -> Findings {
     }
     if config.tls.is_some() {
         findings.of("certificate", load_tls(&config));
-        surroundings::kernel_tls(&mut findings);
+        if config.kernel_tls {
+            surroundings::kernel_tls(&mut findings);
+        }
     }
     findings.of("revocations", RevocationBook::open(config.revocations_file.as_deref()));
     findings.of("cache", Backing::open(config.cache_dir.as_deref(), config.cache_size));

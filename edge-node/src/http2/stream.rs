@@ -71,7 +71,7 @@ async fn answer(session: &Session, request: &Request<RecvStream>, deadline: &Dea
     let forwarded_for = || request.headers().get_all(X_FORWARDED_FOR).into_iter();
     let forwarded_for = || forwarded_for().map(HeaderValue::as_bytes);
     let client = worker.clients.client_of(session.place.client(), forwarded_for);
-    let responder = Responder { worker, deadline };
+    let responder = Responder { worker, deadline, is_last: false };
     let has_body = !request.body().is_end_stream();
     let head = match RequestHead::of_request(request, has_body) {
         Ok(head) => head,

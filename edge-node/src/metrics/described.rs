@@ -35,6 +35,11 @@ pub(super) const SHORT_BODIES: Metric = Metric::counter(
 );
 pub(super) const CONNECTIONS_ACCEPTED: Metric =
     Metric::counter("sluice_edge_connections_total", Unit::Number, "Connections accepted.");
+pub(super) const KERNEL_TLS_CONNECTIONS: Metric = Metric::counter(
+    "sluice_edge_kernel_tls_connections_total",
+    Unit::Number,
+    "Connections whose TLS the kernel goes on with behind the handshake; with TLS.",
+);
 pub(super) const REFUSED_CONNECTIONS: Metric = Metric::counter("sluice_edge_refused_connections_total", Unit::Number, "Connections turned away: the edge is full, the address has as many as it may, or no trusted proxy says whose they are.").by(&[REFUSAL]);
 pub(super) const RENEWALS: Metric = Metric::counter(
     "sluice_edge_renewals_total",
@@ -136,6 +141,7 @@ pub const ALL: &[Metric] = &[
     BODY_BYTES,
     SHORT_BODIES,
     CONNECTIONS_ACCEPTED,
+    KERNEL_TLS_CONNECTIONS,
     REFUSED_CONNECTIONS,
     RENEWALS,
     SENT_ON,

@@ -17,7 +17,6 @@ use super::read_ahead::ReadAhead;
 use super::{SendError, Sender, Source};
 use crate::cache::{FillError, Object, Pin};
 use crate::limits::{Late, LeastRate, Waiting};
-use crate::uring::unacknowledged;
 
 /// Bytes that a socket may hold unsent (`TCP_NOTSENT_LOWAT`), beside those that are on their way.
 const UNSENT_BYTES_MAX: u32 = 2 * 1024 * 1024;
@@ -132,7 +131,7 @@ impl<'t> Transfer<'t> {
 
     /// Lets go of what the client has acknowledged; gives how much it has not.
     fn land(&mut self) -> io::Result<u64> {
-        let unacknowledged = unacknowledged(self.sender.stream)?;
+        let unacknowledged = self.sender.unacknowledged()?;
         self.flight.land(self.offset, unacknowledged);
         Ok(unacknowledged)
     }
@@ -158,7 +157,7 @@ impl<'t> Transfer<'t> {
                     self.taking.forgive(asked_at.elapsed());
                     return Ok(got?);
                 }
-                Err(Late) if before > 0 && unacknowledged(self.sender.stream)? == before => {
+                Err(Late) if before > 0 && self.sender.unacknowledged()? == before => {
                     return Err(SendError::Slow);
                 }
                 Err(Late) if Instant::now() >= until => return Err(FillError::Timeout.into()),
@@ -176,8 +175,7 @@ impl<'t> Transfer<'t> {
             let now = Instant::now();
             // Ended before its time: memory is short, and this is who holds it.
             let is_unwanted = waited.is_err() && !self.taking.left(now).is_zero();
-            let acknowledged =
-                sender.account.sent.body_bytes.get().saturating_sub(unacknowledged(sender.stream)?);
+            let acknowledged = sender.account.sent.body_bytes.get().saturating_sub(sender.unacknowledged()?);
             if is_unwanted || self.taking.is_missed(now, acknowledged) {
                 return Err(SendError::Slow);
             }

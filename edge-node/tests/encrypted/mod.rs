@@ -13,6 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::io::AsyncReadExt;
@@ -75,9 +77,21 @@ impl Authority {
 
     /// As [`Self::client`], of these versions of TLS.
     pub fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
+        self.client_with(default_provider(), versions)
+    }
+
+    /// As [`Self::client_of`], with these ciphers.
+    pub fn client_with(
+        &self,
+        provider: CryptoProvider,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ClientConfig {
+        let has = |version: &&&'static SupportedProtocolVersion| {
+            provider.cipher_suites.iter().any(|suite| suite.version() == **version)
+        };
+        let versions: Vec<_> = versions.iter().filter(has).copied().collect();
+        ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&versions)
             .unwrap()
             .with_root_certificates(self.roots.clone())
             .with_no_client_auth()

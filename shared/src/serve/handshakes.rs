@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::by_record::ByRecord;
 use crate::tls::ServerTls;
 
 /// Makes TLS connections of TCP's.
@@ -18,6 +19,7 @@ use crate::tls::ServerTls;
 pub struct Handshakes {
     tls: Arc<ServerTls>,
     failures: Counter,
+    is_by_record: bool,
 }
 
 /// Why there is no TLS on a connection.
@@ -33,7 +35,12 @@ enum NoHandshake {
 impl Handshakes {
     /// `failures` counts clients that spoke and got no further, or were silent for too long.
     pub fn new(tls: Arc<ServerTls>, failures: Counter) -> Self {
-        Self { tls, failures }
+        Self { tls, failures, is_by_record: false }
+    }
+
+    /// Nothing is read of a connection but its handshake, so that another may read on: see [`ByRecord`].
+    pub fn by_record(self) -> Self {
+        Self { is_by_record: true, ..self }
     }
 
     /// A stream that is ready for requests; `only` is the one protocol to offer for them, where that is not to be all.
@@ -44,7 +51,7 @@ impl Handshakes {
         peer: SocketAddr,
         within: Duration,
         only: Option<&[u8]>,
-    ) -> Option<TlsStream<TcpStream>> {
+    ) -> Option<TlsStream<ByRecord>> {
         let handshake = async {
             // Load balancers connect and close to see that somebody listens: nothing has failed then.
             if !matches!(stream.peek(&mut [0]).await, Ok(1..)) {
@@ -54,6 +61,7 @@ impl Handshakes {
             if let Some(only) = only {
                 Arc::make_mut(&mut config).alpn_protocols = vec![only.to_vec()];
             }
+            let stream = ByRecord::new(stream, self.is_by_record);
             let accepted = TlsAcceptor::from(config).accept(stream).await;
             accepted.map(Some).map_err(NoHandshake::Failed)
         };

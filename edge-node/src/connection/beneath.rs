@@ -1,0 +1,179 @@
+//! HTTP/1 over TLS that the kernel speaks: answers go as they do without TLS, and are encrypted beneath.
+//!
+//! Where the client updates its keys (RFC 8446 §4.6.3) the connection ends after the answer under way, for only new
+//! kernels take new ones; who does that has sent or read what downloads never come to, and comes again with a Range.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use rustix::net::{Shutdown, shutdown};
+use tokio::io::{AsyncRead, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::Connection;
+use super::transport::{Bare, Transport};
+use crate::answer::Answer;
+use crate::limits::Waiting;
+use crate::send::{Records, SendError};
+use crate::tls::KeyUse;
+use crate::uring::kernel_tls::{receive, send_record};
+use crate::uring::unacknowledged;
+
+/// Kinds of records (RFC 8446 §5.1).
+const ALERT: u8 = 21;
+const APPLICATION_DATA: u8 = 23;
+
+/// RFC 8446 §6.1: a warning; in TLS 1.3 the level says nothing.
+const CLOSE_NOTIFY: [u8; 2] = [1, 0];
+
+/// How often is looked whether the client has all.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What a client sent that is no data.
+#[derive(Debug, thiserror::Error)]
+enum NoData {
+    #[error("the client's alert {0:?}")]
+    Alert(Vec<u8>),
+    #[error("a record of kind {0}, as of a handshake, in the middle of the connection")]
+    Kind(u8),
+}
+
+/// A socket with TLS beneath it.
+pub(crate) struct Beneath {
+    stream: TcpStream,
+    records: Records,
+    /// The client sends nothing more.
+    is_ended: bool,
+}
+
+impl Beneath {
+    pub(crate) fn new(stream: TcpStream, key_use: KeyUse) -> Self {
+        let records = Records::new(key_use.records, key_use.records_max);
+        Self { stream, records, is_ended: false }
+    }
+
+    /// Receives data, as much as is there and there is room for; none at the client's end.
+    fn receive(&self, room: &mut [u8]) -> io::Result<usize> {
+        loop {
+            return match receive(&self.stream, room)? {
+                // A record may be empty; the end of the connection is of no kind.
+                (0, Some(APPLICATION_DATA)) => continue,
+                (count, None | Some(APPLICATION_DATA)) => Ok(count),
+                (2, Some(ALERT)) if room[1] == CLOSE_NOTIFY[1] => Ok(0),
+                (count, Some(ALERT)) => Err(io::Error::other(NoData::Alert(room[..count].to_vec()))),
+                (_, Some(kind)) => Err(io::Error::other(NoData::Kind(kind))),
+            };
+        }
+    }
+}
+
+impl AsyncRead for Beneath {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_ended {
+            ready!(self.stream.poll_read_ready(context))?;
+            let room = buffer.initialize_unfilled();
+            match self.stream.try_io(Interest::READABLE, || self.receive(room)) {
+                Ok(0) => self.is_ended = true,
+                Ok(count) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Bare for Beneath {
+    fn socket(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn records(&self) -> Option<&Records> {
+        Some(&self.records)
+    }
+}
+
+impl Transport for Beneath {
+    const IS_INTRODUCED: bool = true;
+
+    fn with_socket<R>(&self, then: impl FnOnce(&TcpStream) -> R) -> R {
+        then(&self.stream)
+    }
+
+    fn is_near_end(&self) -> bool {
+        self.records.are_half_gone()
+    }
+
+    fn send_now(connection: &Connection<Self>, answer: &Answer) -> Option<Result<(), SendError>> {
+        connection.send_now(answer)
+    }
+
+    async fn send(connection: &Connection<Self>, answer: &Answer) -> Result<(), SendError> {
+        connection.send(answer).await
+    }
+
+    async fn settle(connection: &Connection<Self>) {
+        connection.until_acknowledged().await;
+    }
+
+    async fn end(&mut self) -> io::Result<()> {
+        loop {
+            self.stream.writable().await?;
+            let sending = || send_record(&self.stream, ALERT, &CLOSE_NOTIFY);
+            match self.stream.try_io(Interest::WRITABLE, sending) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => break sent?,
+            }
+        }
+        // The end must not overtake what the kernel has yet to encrypt.
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if unacknowledged(&self.stream)? == 0 {
+                return Ok(shutdown(&self.stream, Shutdown::Write)?);
+            }
+        }
+    }
+
+    fn end_now(&mut self) {
+        // What does not fit is not waited for: it only tells the client what the socket's end tells as well.
+        let _ = send_record(&self.stream, ALERT, &CLOSE_NOTIFY);
+    }
+}
+
+impl Connection<Beneath> {
+    /// Waits until the client has acknowledged all that was sent, as long as it acknowledges some.
+    ///
+    /// Of a record that the socket had no room for when it was made, the kernel sends what is left once there is some;
+    /// when the socket is closed before, it drops that, and the client's file is short.
+    async fn until_acknowledged(&self) {
+        let patience = self.worker.limits.send_timeout;
+        let (mut before, mut since) = (u64::MAX, Instant::now());
+        // Twice nothing: what was not the socket's is, by the time that is looked again.
+        let mut is_empty_before = false;
+        while !self.worker.is_over() {
+            let Ok(left) = unacknowledged(&self.stream.stream) else { return };
+            if left == 0 && is_empty_before {
+                return;
+            }
+            is_empty_before = left == 0;
+            if left < before {
+                (before, since) = (left, Instant::now());
+            } else if left > 0 && since.elapsed() >= patience {
+                return;
+            }
+            let pause = tokio::time::sleep(LOOK_EVERY);
+            if self.deadline.bound(Waiting::Send, patience, pause).await.is_err() {
+                return;
+            }
+        }
+    }
+}

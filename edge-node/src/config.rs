@@ -173,7 +173,7 @@ impl Config {
             id: raw.id.ok_or_else(|| missing("id"))?,
             listen: raw.listen.ok_or_else(|| missing("listen"))?,
             tls: judge_tls(path, raw.tls, raw.tls_listen)?,
-            kernel_tls: raw.kernel_tls.unwrap_or(true),
+            kernel_tls: raw.kernel_tls.unwrap_or(false),
             admin_listen: raw.admin_listen.ok_or_else(|| missing("admin_listen"))?,
             admin_hosts: raw.admin_hosts,
             control_socket: raw.control_socket.map(|file| resolve(path, &file)),

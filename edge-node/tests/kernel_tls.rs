@@ -19,6 +19,8 @@ use rustls::{CipherSuite, ClientConfig, ClientConnection, HandshakeKind, Support
 use sha2::{Digest, Sha256};
 use support::{LIMIT, content, get_request, wait_for};
 
+/// Has the kernel speak TLS where it can.
+const BENEATH: &str = "kernel_tls = true\n";
 const KERNEL_TLS: &str = "sluice_edge_kernel_tls_connections_total ";
 
 /// Whether this machine's kernel has it. Where it has to, the variable says so.
@@ -143,7 +145,7 @@ fn kernel_count(name: &str) -> u64 {
 
 #[test]
 fn every_cipher_serves_small_and_large_files() {
-    let fronts = Fronts::start("", "");
+    let fronts = Fronts::start(BENEATH, "");
     let before = kernel_count("TlsTxSw");
     let files: Vec<_> = [1000, 20_000, (3 << 20) + 7].map(|size| (size, content(size, 3))).into();
     for (size, bytes) in &files {
@@ -175,7 +177,7 @@ fn every_cipher_serves_small_and_large_files() {
 
 #[test]
 fn who_does_not_want_it_has_none() {
-    let fronts = Fronts::start("kernel_tls = false\n", "");
+    let fronts = Fronts::start("", "");
     let bytes = content(100_000, 5);
     fronts.edge.file("a.bin", &bytes);
     let mut client = Client::connect(&fronts, of_version(&fronts, &rustls::version::TLS13));
@@ -200,7 +202,7 @@ fn up_to_finished(client: &mut Client) -> Vec<u8> {
 
 #[test]
 fn requests_that_come_with_the_end_of_the_handshake_are_answered() {
-    let fronts = Fronts::start("", "");
+    let fronts = Fronts::start(BENEATH, "");
     let bytes = content(2 << 20, 9);
     fronts.edge.file("a.bin", &bytes);
     let token = fronts.edge.token("a.bin");
@@ -236,7 +238,7 @@ fn requests_that_come_with_the_end_of_the_handshake_are_answered() {
 
 #[test]
 fn sessions_are_resumed() {
-    let fronts = Fronts::start("", "");
+    let fronts = Fronts::start(BENEATH, "");
     let bytes = content(50_000, 2);
     fronts.edge.file("a.bin", &bytes);
     let token = fronts.edge.token("a.bin");
@@ -255,7 +257,7 @@ fn sessions_are_resumed() {
 
 #[test]
 fn both_ends_are_told_when_a_connection_ends() {
-    let fronts = Fronts::start("", "");
+    let fronts = Fronts::start(BENEATH, "");
     let bytes = content(50_000, 2);
     fronts.edge.file("a.bin", &bytes);
     let token = fronts.edge.token("a.bin");
@@ -285,7 +287,7 @@ fn both_ends_are_told_when_a_connection_ends() {
 
 #[test]
 fn an_alert_ends_a_connection() {
-    let fronts = Fronts::start("", "");
+    let fronts = Fronts::start(BENEATH, "");
     let mut client = Client::connect(&fronts, of_version(&fronts, &rustls::version::TLS13));
     // A record that cannot be decrypted.
     client.socket.write_all(b"\x17\x03\x03\x00\x20aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
@@ -298,7 +300,7 @@ fn an_alert_ends_a_connection() {
 /// The kernels that there are take no new keys; the connection ends in peace, and the client comes again.
 #[test]
 fn who_updates_its_keys_is_served_or_sent_away() {
-    let fronts = Fronts::start("", "");
+    let fronts = Fronts::start(BENEATH, "");
     let bytes = content(3 << 20, 2);
     fronts.edge.file("a.bin", &bytes);
     let token = fronts.edge.token("a.bin");
@@ -320,7 +322,7 @@ fn who_updates_its_keys_is_served_or_sent_away() {
 
 #[test]
 fn the_last_answer_is_whole_however_slowly_it_is_taken() {
-    let fronts = Fronts::start("", "");
+    let fronts = Fronts::start(BENEATH, "");
     let bytes = content((6 << 20) + 11, 8);
     fronts.edge.file("a.bin", &bytes);
     let request = get_request(&fronts.edge.token("a.bin"), "Connection: close\r\n");
@@ -336,7 +338,7 @@ fn the_last_answer_is_whole_however_slowly_it_is_taken() {
 
 #[test]
 fn at_a_rate_all_arrives() {
-    let fronts = Fronts::start("", "rate = \"2MiB\"");
+    let fronts = Fronts::start(BENEATH, "rate = \"2MiB\"");
     let bytes = content((3 << 20) + 11, 8);
     fronts.edge.file("a.bin", &bytes);
     let token = fronts.edge.token("a.bin");
@@ -350,7 +352,7 @@ fn at_a_rate_all_arrives() {
 
 #[test]
 fn curl_gets_files_of_every_size_over_both_versions() {
-    let fronts = Fronts::start("", "");
+    let fronts = Fronts::start(BENEATH, "");
     let bytes = content((30 << 20) + 5, 4);
     fronts.edge.file("a.bin", &bytes);
     let port = fronts.address.port();
@@ -387,7 +389,7 @@ fn curl_gets_files_of_every_size_over_both_versions() {
 /// Key updates, asked for by a client that asks for ours as well (`K`), and by one that does not (`k`).
 #[test]
 fn openssl_updates_its_keys_and_the_edge_serves_on() {
-    let fronts = Fronts::start("", "");
+    let fronts = Fronts::start(BENEATH, "");
     let bytes = content(5000, 4);
     fronts.edge.file("a.bin", &bytes);
     for command in ["k\n", "K\n"] {

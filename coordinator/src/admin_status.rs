@@ -64,18 +64,18 @@ struct Coordinator<'a> {
 }
 
 #[derive(Serialize)]
-struct EtcdView {
-    reached: bool,
+pub(crate) struct EtcdView {
+    pub(crate) reached: bool,
     /// Since it confirmed the list of edges last; null where edges are not in it, and before the first time.
-    stale_seconds: Option<f64>,
+    pub(crate) stale_seconds: Option<f64>,
 }
 
 #[derive(Serialize)]
-struct StateView {
+pub(crate) struct StateView {
     /// `embedded` or `redis`.
-    kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Whether it answers.
-    well: bool,
+    pub(crate) well: bool,
 }
 
 async fn status(Extracted(admin): Extracted<Arc<StatusAdmin>>) -> Response {

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::findings;
 use super::watchers::{Source, TICK};
 use crate::admin_keys;
+use crate::admin_status::{EtcdView, StateView};
 use crate::error::Refusals;
 use crate::keys::Keys;
 use crate::membership::{Ailment, EdgeStatus, Membership, State as EdgeState, UrlFaultView};
@@ -230,20 +231,6 @@ fn coordinators(records: &[CoordinatorRecord]) -> Vec<CoordinatorView> {
         version: shortened(&record.version),
     };
     records.iter().take(COORDINATORS_SHOWN_MAX).map(view).collect()
-}
-
-#[derive(Serialize)]
-struct EtcdView {
-    reached: bool,
-    /// Since it confirmed the list of edges last.
-    stale_seconds: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct StateView {
-    /// `embedded` or `redis`.
-    kind: &'static str,
-    well: bool,
 }
 
 #[derive(Serialize)]

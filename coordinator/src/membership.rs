@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::{ArcSwap, Guard};
 use rand::RngExt;
 use sluice_shared::blocking;
-use sluice_shared::cluster::{EdgeId, EdgeList, EdgeRecord, Registry, SkippedRecord, Weight};
+use sluice_shared::cluster::{EdgeId, EdgeRecord, Registry, Weight};
 use sluice_shared::keys::KeyRing;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
@@ -19,7 +19,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::edge_trust::EdgeTrust;
 use crate::metrics::{self, MembershipMetrics};
-use crate::orders::{Heeded, OrderList, heed};
+use crate::orders::{Heeded, OrderList};
 use crate::routing::load::LoadReport;
 use crate::routing::standing::{News, Trust};
 use crate::routing::{Edge, Member, Rings, Snapshot};
@@ -28,6 +28,7 @@ mod clock;
 mod entrance;
 mod health;
 mod probe;
+mod sources;
 mod visits;
 
 pub(crate) use clock::Skew;
@@ -35,6 +36,7 @@ use entrance::{Entrance, Visitor};
 pub(crate) use entrance::{UrlFault, UrlFaultView};
 pub(crate) use health::{Ailment, Answer, Health, State};
 use probe::Prober;
+use sources::Sources;
 
 /// From one probe of an edge to the next, on the mean; a tenth more or less, so that probes of many coordinators
 /// don't fall into step.
@@ -409,26 +411,6 @@ impl Membership {
             self.settled.store(true, Ordering::Release);
         }
         rings
-    }
-}
-
-/// What the board follows.
-struct Sources {
-    registry: watch::Receiver<EdgeList>,
-    orders: watch::Receiver<OrderList>,
-    suspected: mpsc::Receiver<EdgeId>,
-}
-
-impl Sources {
-    /// The edges now, as operators want them.
-    fn list(&mut self) -> Vec<Heeded> {
-        let (list, orders) =
-            (self.registry.borrow_and_update().clone(), self.orders.borrow_and_update().clone());
-        let (heeded, refused) = heed(&list, &orders);
-        for SkippedRecord { key, fault } in refused {
-            tracing::warn!(key, fault, "an order about an edge is not heeded");
-        }
-        heeded
     }
 }
 

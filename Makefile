@@ -1,6 +1,6 @@
 # What can be done with a checkout. Every target installs what it needs where that is missing, and says so.
 
-.PHONY: help build demo loadtest test test-nfs test-ktls test-install soak lint bench bench-instructions figures metrics fuzz compare beside-wrk simulate audit install dist deb test-deb
+.PHONY: help build demo loadtest test test-nfs test-ktls test-install soak lint bench bench-instructions figures metrics fuzz compare beside-wrk ways-out simulate audit install dist deb test-deb
 
 # Whom `make loadtest` asks.
 COORDINATOR ?= http://127.0.0.1:8080
@@ -22,6 +22,7 @@ help:
 	@echo 'make fuzz     every parser of strangers'\'' bytes under libFuzzer, a minute each; FUZZ_SECONDS=600, ARGS="head range" only those'
 	@echo 'make compare  side by side with nginx, bare hyper and Python, 20 minutes; ARGS="--only stuck" and others, see ARGS=--help'
 	@echo 'make beside-wrk  the load test beside wrk: that they agree, and what each costs'
+	@echo 'make ways-out what sending takes by the calls alone, whatever the server: a minute, with root'\''s rights'
 	@echo 'make simulate how routing fares in a cluster of any size; ARGS="--edges 10000 --zones 100" and others, see ARGS=--help'
 	@echo 'make audit    licences, sources and known faults of everything that is linked in'
 	@echo 'make build    the programs, in target/release, with their manual pages and completions'
@@ -118,6 +119,11 @@ compare:
 	deploy/needs.sh build compare
 	cargo build --locked --release -p sluice-coordinator -p sluice-edge-node -p sluice-benches --bins
 	cargo run --locked --release -p sluice-benches --bin compare -- --out target/compare.json $(ARGS)
+
+ways-out:
+	deploy/needs.sh build
+	cargo build --locked --release -p sluice-benches --bin ways-out
+	$${CARGO_TARGET_DIR:-target}/release/ways-out $(ARGS)
 
 beside-wrk:
 	deploy/needs.sh build compare

@@ -7,6 +7,7 @@ mod backing;
 mod body;
 mod fill;
 mod index;
+mod memory;
 mod object;
 mod window;
 

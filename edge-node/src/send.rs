@@ -2,12 +2,14 @@
 //! knows no HTTP.
 
 mod account;
+mod bundles;
 mod copy;
 mod read_ahead;
 mod records;
 mod windows;
 
 pub(crate) use account::Account;
+pub(crate) use bundles::Bundles;
 pub(crate) use copy::{Copier, Outlet};
 pub(crate) use records::Records;
 pub(crate) use windows::bound_unsent;
@@ -110,6 +112,11 @@ impl Sender<'_> {
         unless_full(self.push_extent(extent, range, u64::MAX))
     }
 
+    /// Sends a text of `text_bytes` and the body behind it, all of one place in shared memory, without waiting.
+    pub(crate) fn try_bundle(&self, bundle: &Extent, text_bytes: usize) -> Option<Result<(), SendError>> {
+        unless_full(self.push_bundle(bundle, text_bytes))
+    }
+
     /// As [`Self::try_text`], waiting for the client.
     pub(crate) async fn send_text(&self, text: &[u8]) -> Result<(), SendError> {
         while let Err(full) = self.push(text, SendFlags::empty()) {
@@ -172,16 +179,37 @@ impl Sender<'_> {
 
     /// Sends what is left of a range, `most` bytes at most, as far as the socket takes it.
     fn push_extent(&self, extent: &Extent, range: &Range<u64>, most: u64) -> io::Result<()> {
-        let mut offset = extent.offset() + range.start + self.account.sent.piece_bytes();
-        let end = (extent.offset() + range.end).min(offset.saturating_add(most));
+        let start = extent.range().start;
+        let mut offset = start + range.start + self.account.sent.piece_bytes();
+        let end = (start + range.end).min(offset.saturating_add(most));
         while offset < end {
-            self.send_file(extent.memory(), &mut offset, end)?;
+            self.send_part(extent.memory(), &mut offset, end)?;
         }
         Ok(())
     }
 
-    /// One `sendfile`, from `offset` up to `end` at most.
-    fn send_file(&self, memory: &WindowFile, offset: &mut u64, end: u64) -> io::Result<()> {
+    fn push_bundle(&self, bundle: &Extent, text_bytes: usize) -> io::Result<()> {
+        let Range { start: mut offset, end } = bundle.range();
+        while offset < end {
+            let mut count = self.send_file(bundle.memory(), &mut offset, end)?;
+            let sent = &self.account.sent.text_bytes;
+            let text_count = count.min(text_bytes - sent.get());
+            sent.set(sent.get() + text_count);
+            count -= text_count;
+            self.account.count(count as u64);
+        }
+        Ok(())
+    }
+
+    /// One `sendfile` of a part of the body, from `offset` up to `end` at most.
+    fn send_part(&self, memory: &WindowFile, offset: &mut u64, end: u64) -> io::Result<()> {
+        let count = self.send_file(memory, offset, end)?;
+        self.account.count(count as u64);
+        Ok(())
+    }
+
+    /// One `sendfile`, from `offset` up to `end` at most; gives how many bytes went.
+    fn send_file(&self, memory: &WindowFile, offset: &mut u64, end: u64) -> io::Result<usize> {
         let length = usize::try_from(end - *offset).expect("a window fits memory");
         self.allow_records(length)?;
         let count = self.stream.try_io(Interest::WRITABLE, || {
@@ -191,8 +219,7 @@ impl Sender<'_> {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
         }
         self.count_records(count, length);
-        self.account.count(count as u64);
-        Ok(())
+        Ok(count)
     }
 
     /// Where the kernel encrypts: whether its key is good for so many bytes more.

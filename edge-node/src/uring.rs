@@ -27,7 +27,7 @@ use io_uring::{IoUring, Probe, cqueue, opcode};
 use tokio_uring::{OneshotOutputTransform, UnsubmittedOneshot};
 
 pub(crate) use close::{CLOSES_MAX, Closer, StoreFd, close_all};
-pub(crate) use mapping::WindowFile;
+pub(crate) use mapping::{MappedWindow, WindowFile};
 pub(crate) use open::{OpenRules, Root, open};
 pub(crate) use read::{AlignedBuffer, ReadTarget, read};
 pub(crate) use statx::{FileKind, FileStat, Version, statx, statx_root};

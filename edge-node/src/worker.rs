@@ -35,6 +35,7 @@ use crate::logs::{AccessLog, Meters, UsageRecord, WorkerLog};
 use crate::metrics::WorkerMetrics;
 use crate::reject::Reject;
 use crate::resolve::Resolver;
+use crate::send::Bundles;
 use crate::tls::{Arrival, Tls};
 use crate::transfers::Transfers;
 pub(crate) use pool::{Lent, Pool, Reusable};
@@ -75,6 +76,7 @@ pub(crate) struct Worker {
     pub(crate) date: RefCell<DateCache>,
     pub(crate) buffers: Pool<ReceiveBuffer>,
     pub(crate) outs: Pool<Vec<u8>>,
+    pub(crate) bundles: Bundles,
     pub(crate) scratches: Pool<Scratch>,
     pub(crate) access_log: Option<WorkerLog>,
     pub(crate) meters: Option<Meters>,
@@ -111,6 +113,7 @@ impl Worker {
             date: RefCell::new(DateCache::new()),
             buffers: Pool::default(),
             outs: Pool::default(),
+            bundles: Bundles::default(),
             scratches: Pool::default(),
             access_log: access_log.map(|log| WorkerLog::new(log, process.id.as_str())),
             meters: usage.map(Meters::new),

@@ -4,10 +4,11 @@
 
 mod support;
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use support::{Edge, content, get_request};
+use support::{Edge, content, get_request, wait_for};
 
 const SIZES: [usize; 9] = [0, 1, 1024, 65_535, 65_536, 65_537, 1 << 20, (1 << 20) + 1, (10 << 20) + 3];
 
@@ -23,6 +24,61 @@ fn files_of_every_size_arrive_cold_and_warm() {
             assert_eq!(answer.status, 200, "{size} {round}");
             assert!(answer.body == bytes, "{size} bytes, {round}: content differs");
         }
+    }
+}
+
+/// Heads that are equal say nothing of whose body follows: neither of two files of one name, size and time, nor of the
+/// next version of one.
+#[test]
+fn small_files_with_equal_heads_are_told_apart_however_often_they_are_asked_for() {
+    let edge = Edge::start_with("etag = \"size-mtime\"\n", "");
+    let time = SystemTime::now() - Duration::from_secs(100);
+    let write = |name: &str, seed| {
+        let bytes = content(20_000, seed);
+        let new = edge.file("new.tmp", &bytes);
+        fs::File::options().append(true).open(&new).unwrap().set_modified(time).unwrap();
+        fs::create_dir_all(edge.root().join(name).parent().unwrap()).unwrap();
+        fs::rename(new, edge.root().join(name)).unwrap();
+        bytes
+    };
+    let mut contents = [("a/x.bin", write("a/x.bin", 1)), ("b/x.bin", write("b/x.bin", 2))];
+    let mut connection = edge.connect();
+    let mut etag = None;
+    for round in 0..3 {
+        for (name, bytes) in contents.iter().cycle().take(8) {
+            let request = get_request(&edge.token(name), "");
+            for _ in 0..20 {
+                connection.send(&request);
+                let answer = connection.answer();
+                assert!(answer.body == *bytes, "{name}, round {round}: content differs");
+                let of_answer = answer.field("ETag").map(str::to_owned);
+                assert_eq!(of_answer, *etag.get_or_insert_with(|| of_answer.clone()));
+            }
+        }
+        // Noticed within the second, and until then the old one is sent.
+        contents[round % 2].1 = write(contents[round % 2].0, 3 + round as u64);
+        let (name, bytes) = &contents[round % 2];
+        wait_for("the new version", || (edge.get(name, "").body == *bytes).then_some(()));
+    }
+}
+
+#[test]
+fn small_files_arrive_whole_by_a_socket_that_is_full() {
+    const REQUESTS: usize = 100;
+    let edge = Edge::start();
+    let bytes = content(60_000, 1);
+    edge.file("a", &bytes);
+    let mut connection = edge.connect();
+    connection.send(&get_request(&edge.token("a"), "").repeat(REQUESTS));
+    // As far as it gets without being read.
+    let mut sent = 0.0;
+    wait_for("a full socket", || {
+        let before = std::mem::replace(&mut sent, edge.metric("sluice_edge_body_bytes_total "));
+        (before > 0.0 && before == sent).then_some(())
+    });
+    assert!(sent < (REQUESTS * bytes.len()) as f64);
+    for request in 0..REQUESTS {
+        assert!(connection.answer().body == bytes, "answer {request}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
@@ -100,7 +100,8 @@ impl SoloEdge {
     /// # Errors
     /// Neither names a file nor a user that a token can hold.
     pub fn target(&self, file_id: &str, user: &str) -> anyhow::Result<String> {
-        let expiry = NumericDate::from_system_time(SystemTime::now() + TOKEN_TTL);
+        let expiry = SystemTime::now().duration_since(UNIX_EPOCH)? + TOKEN_TTL;
+        let expiry = NumericDate::from_secs(expiry.as_secs());
         let claims = Claims { user_id: Some(user.into()), ..Claims::new(FileId::parse(file_id)?, expiry) };
         Ok(format!("/download?token={}", seal(&claims, self.keys.ring().load().current())?))
     }

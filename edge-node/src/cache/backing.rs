@@ -1,8 +1,8 @@
-//! Where windows' memory comes from: memfds, or files on a tmpfs with huge pages, the operator's or our own; and how
+//! Where windows' memory comes from: memfds, or files on a tmpfs with large pages, the operator's or our own; and how
 //! large windows are there.
 //!
-//! Punching part of a huge page zeroes it in place, bytes already given to sockets included. So wherever huge pages
-//! may back a window, it is one whole, aligned.
+//! Punching part of a page, however large, zeroes it in place, bytes already given to sockets included. So no page may
+//! reach from one window into another: a window is as large and as aligned as any page that may back it.
 
 use std::fs;
 use std::io;
@@ -15,6 +15,7 @@ use rustix::mount::{
     fsmount, fsopen,
 };
 
+use super::memory::{PAGE_BYTES, Pages, WindowMemory};
 use crate::uring::WindowFile;
 
 /// One window, where pages are small: large enough that a read of it keeps a store busy, small enough that many fit.
@@ -42,20 +43,12 @@ pub(crate) enum BackingError {
 
 pub(crate) struct Backing {
     folder: Option<Folder>,
-    memfds_are_huge: bool,
+    memfds: Pages,
 }
 
 struct Folder {
     fd: OwnedFd,
-    is_huge: bool,
-}
-
-/// The windows of one file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Layout {
-    pub(super) window_bytes: u64,
-    /// A window may hold a huge page, however little of it is content.
-    pub(super) is_huge: bool,
+    pages: Pages,
 }
 
 impl Backing {
@@ -71,7 +64,7 @@ impl Backing {
             None if capacity >= HUGE_CAPACITY_MIN => Folder::mount().ok(),
             None => None,
         };
-        let backing = Self { folder, memfds_are_huge: memfds_are_huge() };
+        let backing = Self { folder, memfds: pages_of_memfds() };
         let wanted = WINDOWS_MIN * backing.window_bytes_max();
         if capacity < wanted {
             return Err(BackingError::TooSmall { has: capacity, wanted });
@@ -85,30 +78,37 @@ impl Backing {
     }
 
     pub(crate) fn window_bytes_max(&self) -> u64 {
-        let is_huge = self.memfds_are_huge || self.folder.as_ref().is_some_and(|folder| folder.is_huge);
-        if is_huge { HUGE_WINDOW_BYTES } else { WINDOW_BYTES }
+        let is_small = self.memfds == Pages::Small
+            && self.folder.as_ref().is_none_or(|folder| folder.pages == Pages::Small);
+        if is_small { WINDOW_BYTES } else { HUGE_WINDOW_BYTES }
     }
 
     /// Whether many small things may share one memfd and be punched out of it one by one.
     pub(super) fn may_be_shared(&self) -> bool {
-        !self.memfds_are_huge
+        self.memfds == Pages::Small
     }
 
     /// Memory for a file of `size` bytes. It begins as one hole.
     ///
     /// # Errors
     /// Out of descriptors or memory.
-    pub(super) fn make(&self, size: u64) -> io::Result<(WindowFile, Layout)> {
+    pub(super) fn make(&self, size: u64) -> io::Result<WindowMemory> {
         // What is smaller than a huge page would take a whole one.
-        let folder = self.folder.as_ref().filter(|folder| !folder.is_huge || size >= HUGE_WINDOW_BYTES);
-        let is_huge = folder.map_or(self.memfds_are_huge, |folder| folder.is_huge);
-        let window_bytes = if is_huge { HUGE_WINDOW_BYTES } else { WINDOW_BYTES };
-        let bytes = size.next_multiple_of(window_bytes);
+        let folder =
+            self.folder.as_ref().filter(|folder| folder.pages != Pages::Huge || size >= HUGE_WINDOW_BYTES);
+        let pages = folder.map_or(self.memfds, |folder| folder.pages);
+        let in_pages = size.next_multiple_of(PAGE_BYTES);
+        let (window_bytes, bytes) = match pages {
+            Pages::Huge => (HUGE_WINDOW_BYTES, size.next_multiple_of(HUGE_WINDOW_BYTES)),
+            Pages::Fitting if in_pages >= HUGE_WINDOW_BYTES => (HUGE_WINDOW_BYTES, in_pages),
+            // No page is larger than the file, and so none is larger than half a huge one.
+            Pages::Fitting | Pages::Small => (WINDOW_BYTES, in_pages),
+        };
         let memory = match folder {
             Some(folder) => WindowFile::new_in(&folder.fd, bytes)?,
             None => WindowFile::new(bytes)?,
         };
-        Ok((memory, Layout { window_bytes, is_huge }))
+        Ok(WindowMemory::new(memory, pages, window_bytes, size))
     }
 }
 
@@ -130,13 +130,14 @@ impl Folder {
         WindowFile::new_in(&fd, WINDOW_BYTES)
             .map_err(|error| BackingError::Folder(path.to_owned(), error))?;
         let device = rustix::fs::fstat(&fd).map_err(fault)?.st_dev;
-        Ok(Self { fd, is_huge: is_mounted_huge(device) })
+        Ok(Self { fd, pages: pages_of_mount(device) })
     }
 
-    /// A tmpfs that is mounted nowhere, with huge pages and out of swap's reach; it goes with the process.
+    /// A tmpfs that is mounted nowhere, with large pages and out of swap's reach; it goes with the process.
     fn mount() -> io::Result<Self> {
         let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        for (option, value) in [("huge", "always"), ("size", "0"), ("nr_inodes", "0"), ("mode", "0700")] {
+        for (option, value) in [("huge", "within_size"), ("size", "0"), ("nr_inodes", "0"), ("mode", "0700")]
+        {
             fsconfig_set_string(&context, option, value)?;
         }
         // Linux 6.4.
@@ -145,22 +146,25 @@ impl Folder {
         let attributes = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let fd = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
         WindowFile::new_in(&fd, WINDOW_BYTES)?;
-        Ok(Self { fd, is_huge: true })
+        Ok(Self { fd, pages: Pages::Fitting })
     }
 }
 
-/// Whether the filesystem of a device was mounted to use huge pages.
-fn is_mounted_huge(device: u64) -> bool {
+/// What files on the filesystem of a device are backed with, by how it was mounted.
+fn pages_of_mount(device: u64) -> Pages {
     let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some(&device));
     let options = mount.and_then(|line| line.split(' ').next_back()).unwrap_or_default();
-    let huge = options.split(',').find_map(|option| option.strip_prefix("huge="));
-    huge.is_some_and(|huge| matches!(huge, "always" | "within_size" | "advise"))
+    match options.split(',').find_map(|option| option.strip_prefix("huge=")) {
+        Some("within_size") => Pages::Fitting,
+        Some("always" | "advise") => Pages::Huge,
+        _ => Pages::Small,
+    }
 }
 
-/// Whether the kernel may back memfds with huge pages.
-fn memfds_are_huge() -> bool {
+/// What the kernel may back memfds with.
+fn pages_of_memfds() -> Pages {
     const FOLDER: &str = "/sys/kernel/mm/transparent_hugepage";
     let setting = |folder: &Path| fs::read_to_string(folder.join("shmem_enabled")).unwrap_or_default();
     // `advise` needs an madvise that we never make; `inherit` follows the setting for all sizes.
@@ -168,11 +172,16 @@ fn memfds_are_huge() -> bool {
         |setting: String| ["[always]", "[within_size]", "[force]"].iter().any(|on| setting.contains(on));
     // Each size has one of its own, since Linux 6.11.
     let mut sizes = fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
-    is_on(setting(Path::new(FOLDER))) || sizes.any(|size| is_on(setting(&size)))
+    let are_huge = is_on(setting(Path::new(FOLDER))) || sizes.any(|size| is_on(setting(&size)));
+    if are_huge { Pages::Huge } else { Pages::Small }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::ops::Range;
+
     use super::*;
 
     #[test]
@@ -185,24 +194,75 @@ mod tests {
         assert!(fault.contains("`cache.size` comes to 1048576 bytes"), "{fault}");
     }
 
+    /// What a socket was given stays what it was when its window is let go of, and the memory that is held is what is
+    /// counted: neither would be so if a page reached from one window into another.
     #[test]
-    fn windows_are_whole_huge_pages_wherever_there_may_be_any() {
+    fn windows_hold_what_is_counted_and_go_one_by_one() {
+        let backing = match Folder::mount() {
+            Ok(folder) => Backing { folder: Some(folder), memfds: Pages::Small },
+            // Without the right to mount, as most edges are.
+            Err(_) => Backing { folder: None, memfds: pages_of_memfds() },
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        for size in [70_001, 262_144, 1 << 20, 1_500_000, (2 << 20) - 4096, (2 << 20) - 1, 2 << 20, 5_000_001]
+        {
+            let memory = backing.make(size).unwrap();
+            let count = u32::try_from(size.div_ceil(memory.window_bytes())).unwrap();
+            let held = |windows: Range<u32>| windows.map(|window| memory.held_bytes(window)).sum::<u64>();
+            let holds = |bytes| {
+                let blocks = rustix::fs::fstat(memory.file()).unwrap().st_blocks;
+                assert_eq!(u64::try_from(blocks).unwrap() * 512, bytes, "{size}");
+            };
+            let mut sockets = Vec::new();
+            for (window, byte) in (0..count).zip(1..) {
+                let offset = memory.offset(window);
+                let bytes = usize::try_from(memory.content_bytes(window)).unwrap();
+                drop(memory.map(window).unwrap());
+                memory.file().write(offset, &vec![byte; bytes]).unwrap();
+                holds(held(0..window + 1));
+                let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                sender.set_nonblocking(true).unwrap();
+                let mut at = offset;
+                let sent = rustix::fs::sendfile(&sender, memory.file(), Some(&mut at), bytes).unwrap();
+                sockets.push((listener.accept().unwrap().0, sent));
+            }
+            for ((window, byte), (mut receiver, sent)) in (0..).zip(1..).zip(sockets) {
+                memory.punch(window);
+                holds(held(window + 1..count));
+                let mut received = Vec::new();
+                receiver.read_to_end(&mut received).unwrap();
+                assert!(received == vec![byte; sent], "window {window} of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn windows_are_as_large_as_any_page_that_may_back_them() {
         let fd = || rustix::fs::openat(CWD, "/dev/shm", OFlags::DIRECTORY, Mode::empty()).unwrap();
-        let small = Layout { window_bytes: 1 << 20, is_huge: false };
-        let huge = Layout { window_bytes: 2 << 20, is_huge: true };
         let table = [
-            // folder with huge pages, memfds with huge pages, size, expected
-            (None, false, 100 << 10, small),
-            (None, false, 100 << 20, small),
-            (None, true, 100 << 10, huge),
-            (Some(false), false, 100 << 20, small),
-            (Some(true), false, 100 << 10, small),
-            (Some(true), false, 2 << 20, huge),
+            // pages of the folder, if there is one; pages of memfds; size; expected: a window, its pages, and the whole
+            (None, Pages::Small, 100_001, (1 << 20, Pages::Small, 102_400)),
+            (None, Pages::Small, 100 << 20, (1 << 20, Pages::Small, 100 << 20)),
+            (None, Pages::Huge, 100_001, (2 << 20, Pages::Huge, 2 << 20)),
+            (Some(Pages::Small), Pages::Small, 100 << 20, (1 << 20, Pages::Small, 100 << 20)),
+            (Some(Pages::Huge), Pages::Small, 100_001, (1 << 20, Pages::Small, 102_400)),
+            (Some(Pages::Huge), Pages::Small, (2 << 20) + 1, (2 << 20, Pages::Huge, 4 << 20)),
+            (Some(Pages::Fitting), Pages::Huge, 100_001, (1 << 20, Pages::Fitting, 102_400)),
+            (
+                Some(Pages::Fitting),
+                Pages::Small,
+                (2 << 20) - 4096,
+                (1 << 20, Pages::Fitting, (2 << 20) - 4096),
+            ),
+            // Its last byte's page makes it large enough for a huge one.
+            (Some(Pages::Fitting), Pages::Small, (2 << 20) - 1, (2 << 20, Pages::Fitting, 2 << 20)),
+            (Some(Pages::Fitting), Pages::Small, (2 << 20) + 1, (2 << 20, Pages::Fitting, (2 << 20) + 4096)),
         ];
-        for (folder, memfds_are_huge, size, expected) in table {
-            let folder = folder.map(|is_huge| Folder { fd: fd(), is_huge });
-            let (_, layout) = Backing { folder, memfds_are_huge }.make(size).unwrap();
-            assert_eq!(layout, expected, "{size}");
+        for (folder, memfds, size, expected) in table {
+            let folder = folder.map(|pages| Folder { fd: fd(), pages });
+            let memory = Backing { folder, memfds }.make(size).unwrap();
+            let bytes = rustix::fs::fstat(memory.file()).unwrap().st_size;
+            assert_eq!((memory.window_bytes(), memory.pages(), bytes), expected, "{size}");
         }
     }
 }

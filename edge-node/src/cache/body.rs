@@ -1,15 +1,16 @@
 //! The content of a small file, kept where it is cheapest to send from.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::memory::PAGE_BYTES;
 use crate::uring::WindowFile;
 
 /// Bodies up to this size go out in one SEND with their head, copied; from here on `sendfile`, which does not copy, is
 /// cheaper though it is a second call (16 KiB: see the table in the README).
 const COPIED_BYTES_MAX: usize = 8 * 1024;
-const PAGE_BYTES: u64 = 4096;
 /// Room that is never used up: a terabyte a second fills it in two months.
 const ARENA_BYTES: u64 = 1 << 62;
 
@@ -54,6 +55,8 @@ impl Arena {
         Ok(Self { memory: WindowFile::new(ARENA_BYTES)?, next: AtomicU64::new(0) })
     }
 
+    /// # Errors
+    /// Out of memory.
     fn keep(arena: &Arc<Self>, content: &[u8]) -> io::Result<Extent> {
         let bytes = (content.len() as u64).next_multiple_of(PAGE_BYTES);
         let offset = arena.next.fetch_add(bytes, Ordering::Relaxed);
@@ -63,7 +66,7 @@ impl Arena {
     }
 }
 
-/// One body in the arena; its memory is freed when it is dropped.
+/// One place in the arena, with a body; its memory is freed when it is dropped.
 pub(crate) struct Extent {
     arena: Arc<Arena>,
     offset: u64,
@@ -75,9 +78,21 @@ impl Extent {
         &self.arena.memory
     }
 
-    /// Where in the memory the body begins.
-    pub(crate) fn offset(&self) -> u64 {
-        self.offset
+    /// Where in the memory it lies.
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.offset..self.offset + self.length as u64
+    }
+
+    /// A copy with a text before it.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub(crate) fn behind(&self, text: &[u8]) -> io::Result<Self> {
+        let mut content = vec![0; text.len() + self.length];
+        let (before, body) = content.split_at_mut(text.len());
+        before.copy_from_slice(text);
+        self.memory().read(self.offset, body)?;
+        Arena::keep(&self.arena, &content)
     }
 }
 

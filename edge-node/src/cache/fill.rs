@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::Cache;
 use super::index::Reservation;
-use super::object::{FillPin, Object, Pin};
+use super::object::{FillPin, Object, Pin, Windowed};
 use crate::store::{Purpose, Slot, Ticket, Verdict};
 use crate::uring::{read, statx};
 
@@ -112,7 +112,7 @@ impl Cache {
                 Ok(pin)
             }
             Err(error) => {
-                windowed.punch(window);
+                windowed.memory.punch(window);
                 windowed.window(window).abandon();
                 self.counters.fill_failures.add(1);
                 Err(error)
@@ -136,18 +136,15 @@ impl Cache {
         if object.is_superseded() {
             return Err(FillError::Superseded);
         }
-        let windowed = object.windowed();
-        let reservation = self.index.reserve(windowed.held_bytes(window)).await;
-        let offset = windowed.offset(window);
-        let wanted = windowed.content_bytes(window);
-        let mapping = windowed
-            .memory
-            .map(offset, windowed.mapped_bytes(window))
-            .map_err(|error| storage_error(&error))?;
+        let Windowed { memory, store, .. } = object.windowed();
+        let reservation = self.index.reserve(memory.held_bytes(window)).await;
+        let offset = memory.offset(window);
+        let wanted = usize::try_from(memory.content_bytes(window)).expect("a window fits memory");
+        let mapping = memory.map(window).map_err(|error| storage_error(&error))?;
         slot.begin();
-        let (read, mapping) = read(&windowed.store, mapping, offset, wanted).await;
+        let (read, mapping) = read(store, mapping, offset, wanted).await;
         drop(mapping);
-        let after = statx(Arc::clone(&windowed.store)).await;
+        let after = statx(Arc::clone(store)).await;
         match self.store.judge(object.version(), wanted, &read, &after) {
             Verdict::Same => Ok(reservation),
             Verdict::Another => {

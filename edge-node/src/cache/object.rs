@@ -4,16 +4,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-use super::backing::Layout;
 use super::body::Body;
 use super::fill::Fill;
 use super::index::Index;
+use super::memory::{PAGE_BYTES, WindowMemory};
 use super::window::{Frequency, Window};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::uring::{StoreFd, Version, WindowFile};
-
-const PAGE_BYTES: usize = 4096;
 
 pub(crate) struct Object {
     origin: Origin,
@@ -42,12 +40,10 @@ struct Whole {
 
 /// The cached windows of a large file, and what fills them.
 pub(super) struct Windowed {
-    pub(super) memory: Arc<WindowFile>,
+    pub(super) memory: WindowMemory,
     pub(super) store: Arc<StoreFd>,
     /// To hold two descriptors.
     _permit: OwnedSemaphorePermit,
-    layout: Layout,
-    size: u64,
     /// Made as they are first used: a file may be far larger than what is ever read of it.
     chunks: Box<[OnceLock<Box<WindowChunk>>]>,
     fills: Mutex<HashMap<u32, Fill>>,
@@ -110,16 +106,14 @@ impl Object {
         origin: Origin,
         store: Arc<StoreFd>,
         permit: OwnedSemaphorePermit,
-        (memory, layout): (WindowFile, Layout),
+        memory: WindowMemory,
     ) -> Arc<Self> {
         let size = origin.version.size;
-        let count = size.div_ceil(layout.window_bytes);
+        let count = size.div_ceil(memory.window_bytes());
         let windowed = Windowed {
-            memory: Arc::new(memory),
+            memory,
             store,
             _permit: permit,
-            layout,
-            size,
             chunks: (0..count.div_ceil(CHUNK_WINDOWS as u64)).map(|_| OnceLock::new()).collect(),
             fills: Mutex::default(),
         };
@@ -140,17 +134,16 @@ impl Object {
 
     /// The memory that windows are sent from.
     pub(crate) fn memory(&self) -> &WindowFile {
-        &self.windowed().memory
+        self.windowed().memory.file()
     }
 
     pub(crate) fn window_bytes(&self) -> u64 {
-        self.windowed().layout.window_bytes
+        self.windowed().memory.window_bytes()
     }
 
     /// The window that holds a place of the file.
     pub(crate) fn window_at(&self, offset: u64) -> u32 {
-        let window = offset / self.windowed().layout.window_bytes;
-        u32::try_from(window).expect("4 PiB of windows are more than a file has")
+        self.windowed().memory.window_at(offset)
     }
 
     /// Notes that a transfer uses a unit, once a transfer.
@@ -239,7 +232,7 @@ impl Object {
             None => (self.origin.on_evicted)(self),
             Some(window) => {
                 let windowed = self.windowed();
-                windowed.punch(window);
+                windowed.memory.punch(window);
                 windowed.window(window).evicted();
             }
         }
@@ -257,40 +250,12 @@ impl Windowed {
         self.fills.lock().expect("nothing panics under this lock")
     }
 
-    /// The file's bytes in one window: all but the last are full.
-    pub(super) fn content_bytes(&self, window: u32) -> usize {
-        let rest = self.size - self.offset(window);
-        usize::try_from(rest.min(self.layout.window_bytes)).expect("a window fits memory")
-    }
-
-    /// Where a window begins.
-    pub(super) fn offset(&self, window: u32) -> u64 {
-        u64::from(window) * self.layout.window_bytes
-    }
-
-    /// The memory a READ fills one window's content into: whole pages.
-    pub(super) fn mapped_bytes(&self, window: u32) -> usize {
-        self.content_bytes(window).next_multiple_of(PAGE_BYTES)
-    }
-
-    /// The memory one window holds when it is filled: its pages, or the huge page they may all be in.
-    pub(super) fn held_bytes(&self, window: u32) -> u64 {
-        if self.layout.is_huge { self.layout.window_bytes } else { self.mapped_bytes(window) as u64 }
-    }
-
     /// What the index counts of it: bytes, and units.
     fn present(&self) -> (u64, usize) {
         let chunks = self.chunks.iter().zip((0u32..).step_by(CHUNK_WINDOWS));
         let windows = chunks.filter_map(|(chunk, first)| Some(chunk.get()?.iter().zip(first..))).flatten();
         let present = windows.filter(|(window, _)| window.is_present());
-        present.fold((0, 0), |(bytes, units), (_, at)| (bytes + self.held_bytes(at), units + 1))
-    }
-
-    /// Frees the memory of one window.
-    pub(super) fn punch(&self, window: u32) {
-        let punched = self.memory.punch(self.offset(window), self.layout.window_bytes);
-        // Nothing can refuse a hole in our own memory; were it refused, the window must not be filled again.
-        punched.expect("shared memory takes holes");
+        present.fold((0, 0), |(bytes, units), (_, at)| (bytes + self.memory.held_bytes(at), units + 1))
     }
 }
 
@@ -313,5 +278,5 @@ impl Drop for Object {
 /// 700 to 900 bytes with one worker).
 pub(super) const fn whole_bytes(body: usize) -> u64 {
     // Whole pages, as shared memory has them.
-    body.next_multiple_of(PAGE_BYTES) as u64 + 1024
+    (body as u64).next_multiple_of(PAGE_BYTES) + 1024
 }

@@ -23,15 +23,23 @@ impl<T: Bare> Connection<T> {
         if sender.account.rate.is_some() {
             return None;
         }
-        match (body.file.entry.object.body()?, &body.content) {
+        let object = &body.file.entry.object;
+        match (object.body()?, &body.content) {
             (Body::Memory(_), _) => {
                 let sent = sender.try_text(&answer.text)?;
                 Some(sent.inspect(|()| sender.account.count(body.bytes)))
             }
-            (Body::Shared(extent), Content::Range(range)) => match sender.try_head(&answer.text)? {
-                Ok(()) => sender.try_extent(extent, range),
-                failed => Some(failed),
-            },
+            (Body::Shared(extent), Content::Range(range)) => {
+                let is_whole = !body.is_partial;
+                let bundle = is_whole.then(|| self.worker.bundles.of(object, extent, &answer.text)).flatten();
+                match bundle {
+                    Some(bundle) => sender.try_bundle(&bundle, answer.text.len()),
+                    None => match sender.try_head(&answer.text)? {
+                        Ok(()) => sender.try_extent(extent, range),
+                        failed => Some(failed),
+                    },
+                }
+            }
             (Body::Shared(_), Content::Parts(_)) => None,
         }
     }

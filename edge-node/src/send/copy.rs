@@ -59,7 +59,7 @@ impl<O: Outlet> Copier<'_, O> {
         let mut offset = range.start;
         while offset < range.end {
             let room = self.room(range.end - offset).await?;
-            let copy = copied(extent.memory(), extent.offset() + offset, room)?;
+            let copy = copied(extent.memory(), extent.range().start + offset, room)?;
             offset += room as u64;
             self.give(copy).await?;
         }

@@ -104,7 +104,7 @@ impl<'t> Transfer<'t> {
                 None => self.window().await?.0,
             };
             let portion_end = end.min(self.offset.saturating_add(allowed));
-            match self.sender.send_file(self.object.memory(), &mut self.offset, portion_end) {
+            match self.sender.send_part(self.object.memory(), &mut self.offset, portion_end) {
                 Ok(()) if self.offset == end => {
                     self.flight.push(end, held);
                     return Ok(());

@@ -67,6 +67,14 @@ impl WindowFile {
         Ok(())
     }
 
+    /// Takes memory for a range that is to be written.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub(crate) fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(&self.memory, FallocateFlags::KEEP_SIZE, offset, bytes)?)
+    }
+
     /// Frees the memory of a range. Pages that sockets still hold stay what they were.
     pub(crate) fn punch(&self, offset: u64, bytes: u64) -> io::Result<()> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

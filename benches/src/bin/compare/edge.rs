@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use sluice_loadtest::certificates;
@@ -93,10 +93,10 @@ source = "static"
 /// As often as a client is sent from edge to edge: there is no other one here, and what this one cannot do is an error.
 const SENT_ON_MAX: u8 = 3;
 
-/// Each number is another user's link.
+/// Each number is another user's link. Dates are whole seconds, as coordinators have them.
 fn sign(file: &str, number: u64, keys: &Arc<KeyFile>) -> anyhow::Result<String> {
-    let now = SystemTime::now();
-    let date = NumericDate::from_system_time;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let date = |time: Duration| NumericDate::from_secs(time.as_secs());
     let claims = Claims {
         user_id: Some(format!("user-{number}").into()),
         iat: Some(date(now)),

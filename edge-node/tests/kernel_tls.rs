@@ -204,6 +204,22 @@ fn who_does_not_want_it_has_none() {
     assert!(!fronts.edge.log().contains("the kernel goes on with TLS"), "{}", fronts.edge.log());
 }
 
+#[test]
+fn a_kernel_without_tls_is_at_fault_only_where_it_is_asked_for() {
+    for (top, is_asked_for) in [("", false), ("kernel_tls = true\n", true)] {
+        let fronts = Fronts::start(top, "");
+        let output = Command::new(env!("CARGO_BIN_EXE_sluice-edge"))
+            .args(["--check", "--findings", "--config"])
+            .arg(fronts.edge.folder.path().join("edge.toml"))
+            .output()
+            .unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = json["findings"].as_array().unwrap();
+        let level = findings.iter().find(|finding| finding["what"] == "kernel TLS").unwrap()["level"].clone();
+        assert_eq!(level, if is_asked_for && !kernel_has_tls() { "warn" } else { "ok" }, "{top}");
+    }
+}
+
 /// Drives a handshake up to the client's last words, which are given instead of said.
 fn up_to_finished(client: &mut Client) -> Vec<u8> {
     let hello = client.unsaid();

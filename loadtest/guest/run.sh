@@ -9,6 +9,7 @@
 #   /mnt/nfs                        is the mount, with the options in GUEST_MOUNT (default: ro,vers=4.2)
 #   ip link set veth0 down          cuts the server off; `up` brings it back
 #   echo 3 >/proc/sys/vm/drop_caches    empties the client's cache
+# GUEST_KERNEL=newer takes the newer of the two kernels.
 # Its output comes out here, and its exit status is this script's; 125 if it did not end (GUEST_SECONDS, default 600).
 # A guest takes 10 to 20 s to start and end. What its kernel said is in nfs-guest/console.log in the target folder.
 set -euo pipefail
@@ -54,7 +55,7 @@ timeout "${GUEST_SECONDS:-600}" "${as_root[@]}" qemu-system-x86_64 -M q35 -cpu m
     -drive if=none,id=root,file="$state/root.img",format=raw,snapshot=on -device nvme,drive=root,serial=root \
     -fw_cfg name=opt/sluice/command,file="$run/command" \
     -serial file:"$state/console.log" -serial stdio -serial file:"$run/status" \
-    -kernel "$state/vmlinuz" -append "$kernel" </dev/null || echo "the guest was ended: $?" >&2
+    -kernel "$state/vmlinuz${GUEST_KERNEL:+-$GUEST_KERNEL}" -append "$kernel" </dev/null || echo "the guest was ended: $?" >&2
 
 status=$(tr -dc 0-9 <"$run/status" 2>/dev/null || true)
 if [ -z "$status" ]; then

@@ -480,7 +480,9 @@ fn what_is_no_key_update_ends_a_connection_that_is_the_kernel_s() {
         (handshake, &[], "nothing"),
         (ContentType::Heartbeat, &[1, 0, 0], "of no kind that there is"),
     ];
-    for (kind, content, what) in table {
+    // rustls thinks nothing of the last of a handshake.
+    let is_borne = |kind, content: &[u8]| kind == handshake && content.is_empty() && !kernel_has_tls();
+    for (kind, content, what) in table.into_iter().filter(|(kind, content, _)| !is_borne(*kind, content)) {
         let mut client = Client::connect(&fronts, Arc::clone(&config));
         assert!(client.gets(&token, &bytes, 0..9));
         let Client { tls, mut socket, .. } = client;
@@ -498,9 +500,9 @@ fn what_is_no_key_update_ends_a_connection_that_is_the_kernel_s() {
     });
 }
 
-/// Records without content cost as much as others, and are not for ever.
+/// Records without content cost as much as others; there may be so many, whoever decrypts.
 #[test]
-fn a_flood_of_empty_records_ends_a_connection_that_is_the_kernel_s() {
+fn a_flood_of_empty_records_ends_a_connection() {
     let fronts = Fronts::start("", "");
     let bytes = content(50_000, 2);
     fronts.edge.file("a.bin", &bytes);
@@ -522,7 +524,7 @@ fn a_flood_of_empty_records_ends_a_connection_that_is_the_kernel_s() {
         socket.write_all(&all).unwrap();
         let mut received = Vec::new();
         let _ = socket.read_to_end(&mut received);
-        assert_eq!(received.len() > bytes.len(), is_borne || !kernel_has_tls(), "{records}");
+        assert_eq!(received.len() > bytes.len(), is_borne, "{records}");
     }
 }
 

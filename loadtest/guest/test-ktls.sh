@@ -36,7 +36,9 @@ done
 cat /proc/net/tls_stat
 exit \$failed"
 echo "TLS beneath sockets, in an emulated guest: about three minutes"
-"$here/run.sh" "$share" "$command"
+status=0
+"$here/run.sh" "$share" "$command" || status=1
 echo "The same with a newer kernel, which takes other keys"
 GUEST_KERNEL=newer "$here/run.sh" "$share" "export GUEST_UPDATES_KEYS=1
-$command"
+$command" || status=1
+exit $status

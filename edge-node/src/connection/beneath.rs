@@ -49,6 +49,8 @@ struct Incoming {
     secret: Option<Box<TrafficSecret>>,
     /// Records without data since the last with some.
     records_without_data: u32,
+    /// The client goes on under a key that the kernel does not take.
+    is_lost: bool,
 }
 
 /// A socket with TLS beneath it.
@@ -64,7 +66,7 @@ impl Beneath {
     pub(crate) fn new(stream: TcpStream, key_use: KeyUse) -> Self {
         let (sending, receiving) = key_use.secrets.unzip();
         let records = Records::new(key_use.records, key_use.records_max, sending);
-        let incoming = Incoming { secret: receiving, records_without_data: 0 };
+        let incoming = Incoming { secret: receiving, records_without_data: 0, is_lost: false };
         Self { stream, records, incoming, is_ended: false }
     }
 }
@@ -96,8 +98,10 @@ impl Incoming {
     /// there is none but that for a client to send.
     fn follow(&mut self, stream: &TcpStream, records: &Records, content: &[u8]) -> io::Result<()> {
         let is_update = content == KEY_UPDATE || content == KEY_UPDATE_REQUESTED;
-        let secret = self.secret.as_mut().filter(|_| is_update);
-        let secret = secret.ok_or_else(|| io::Error::other(NoData::Kind(HANDSHAKE)))?;
+        let Some(secret) = self.secret.as_mut().filter(|_| is_update) else {
+            self.is_lost = is_update;
+            return Err(io::Error::other(NoData::Kind(HANDSHAKE)));
+        };
         give_keys(stream, Direction::Receive, &secret.update())?;
         if content == KEY_UPDATE_REQUESTED {
             records.owe_update();
@@ -148,7 +152,7 @@ impl Transport for Beneath {
     }
 
     fn is_near_end(&self) -> bool {
-        self.records.are_running_out()
+        self.incoming.is_lost || self.records.are_running_out()
     }
 
     fn send_now(connection: &Connection<Self>, answer: &Answer) -> Option<Result<(), SendError>> {

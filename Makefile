@@ -11,7 +11,7 @@ help:
 	@echo 'make test     everything that must pass: tests, documentation tests, clippy, formatting'
 	@echo 'make soak     ten minutes of clients that vanish over a store that hangs; LOADTEST_CHURN_SECONDS=3600 for an hour'
 	@echo 'make test-nfs an edge over NFS whose server vanishes, in an emulated guest: five minutes; ARGS=4.2 or ARGS=3: only that NFS'
-	@echo 'make test-ktls an edge whose TLS the kernel goes on with, in the same guest: three minutes; ARGS=fronts: only those tests'
+	@echo 'make test-ktls an edge whose TLS the kernel goes on with, in the same guest, with two kernels: six minutes; ARGS=fronts: only those tests'
 	@echo 'make test-install  what of the runbook takes systemd under a systemd of its own, with root'\''s rights: a minute'
 	@echo 'make test-deb the Debian packages in a fresh root without systemd, and under a systemd of their own: three minutes, with root'\''s rights'
 	@echo 'make lint     clippy and formatting only'

@@ -47,8 +47,8 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// There where something listens for TLS.
     pub(crate) tls: Option<TlsListening>,
-    /// The kernel goes on with TLS where it can.
-    pub(crate) kernel_tls: bool,
+    /// The kernel goes on with TLS where it can: so unless it is not to. `None`: nobody misses it where it cannot.
+    pub(crate) kernel_tls: Option<bool>,
     pub(crate) admin_listen: SocketAddr,
     pub(crate) admin_hosts: Vec<String>,
     /// Where a successor asks for the listeners.
@@ -173,7 +173,7 @@ impl Config {
             id: raw.id.ok_or_else(|| missing("id"))?,
             listen: raw.listen.ok_or_else(|| missing("listen"))?,
             tls: judge_tls(path, raw.tls, raw.tls_listen)?,
-            kernel_tls: raw.kernel_tls.unwrap_or(false),
+            kernel_tls: raw.kernel_tls,
             admin_listen: raw.admin_listen.ok_or_else(|| missing("admin_listen"))?,
             admin_hosts: raw.admin_hosts,
             control_socket: raw.control_socket.map(|file| resolve(path, &file)),

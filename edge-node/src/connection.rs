@@ -135,7 +135,13 @@ impl<T: Transport> Connection<T> {
             if carried.is_none() {
                 carried = self.first_bytes(waiting).await;
             }
-            let Some(buffer) = carried.take() else { return self.stream.end_now() };
+            let Some(buffer) = carried.take() else {
+                // Closed with something unread, the socket would drop what it has yet to send.
+                if self.stream.is_near_end() {
+                    return Box::pin(self.linger()).await;
+                }
+                return self.stream.end_now();
+            };
             waiting = Waiting::Idle;
             (next, carried) = match self.step(buffer) {
                 Step::Done(next, rest) => (next, rest),

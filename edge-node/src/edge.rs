@@ -25,7 +25,7 @@ use sluice_shared::revocations::{EtcdMarks, RevocationBook};
 use sluice_shared::serve::Handshakes;
 use sluice_shared::telemetry::metric::describe;
 use sluice_shared::telemetry::{self, PrometheusHandle};
-use sluice_shared::tls::{CertificateError, ServerTls};
+use sluice_shared::tls::{CertificateError, ServerTls, TlsSettings};
 use sluice_shared::token::random_id;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
@@ -58,7 +58,7 @@ pub fn check(path: &Path) -> anyhow::Result<Confined> {
     if let KeySource::File(path) = &config.keys {
         KeyFile::load(path)?;
     }
-    load_tls(&config)?;
+    load_tls(&config, ServerTls::load)?;
     RevocationBook::open(config.revocations_file.as_deref())?;
     Backing::open(config.cache_dir.as_deref(), config.cache_size)?;
     if let Some(path) = &config.control_socket {
@@ -167,8 +167,9 @@ impl Base {
         let exporter = telemetry::start_metrics()?;
         describe(metrics::ALL);
         uring::check()?;
-        let tls = load_tls(config)?;
         let kernel_tls = ask_kernel_for_tls(config);
+        let load = if kernel_tls.is_some() { ServerTls::load_giving_keys } else { ServerTls::load };
+        let tls = load_tls(config, load)?;
         let revocations = RevocationBook::open(config.revocations_file.as_deref())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let etcd = config.etcd.as_ref().map(Etcd::new);
@@ -211,7 +212,10 @@ impl Base {
 
     fn handshakes(&self, tls: &Arc<ServerTls>) -> Handshakes {
         let handshakes = Handshakes::new(Arc::clone(tls), metrics::tls_handshake_failures());
-        if self.kernel_tls.is_some() { handshakes.by_record() } else { handshakes }
+        match self.kernel_tls {
+            Some(kernel) => handshakes.by_record(kernel.updates()),
+            None => handshakes,
+        }
     }
 
     fn follow_marks(&self) -> Option<EtcdMarks> {
@@ -285,19 +289,20 @@ fn announce(config: &Config, instance: &str, sockets: &Sockets, window_bytes: u6
     Ok(())
 }
 
-fn load_tls(config: &Config) -> Result<Option<Arc<ServerTls>>, CertificateError> {
-    let load = if config.kernel_tls { ServerTls::load_giving_keys } else { ServerTls::load };
+type Load = fn(&TlsSettings, &[&[u8]]) -> Result<Arc<ServerTls>, CertificateError>;
+
+fn load_tls(config: &Config, load: Load) -> Result<Option<Arc<ServerTls>>, CertificateError> {
     config.tls.as_ref().map(|tls| load(&tls.settings, &PROTOCOLS)).transpose()
 }
 
 /// What the kernel takes of TLS, where it is to; says in the log how it is.
 fn ask_kernel_for_tls(config: &Config) -> Option<KernelTls> {
-    if config.tls.is_none() || !config.kernel_tls {
+    if config.tls.is_none() || config.kernel_tls == Some(false) {
         return None;
     }
     match KernelTls::ask() {
         Ok(kernel) => {
-            tracing::info!(takes = %kernel, "the kernel goes on with TLS behind the handshake");
+            tracing::info!(takes = %kernel, key_updates = kernel.updates(), "the kernel goes on with TLS behind the handshake");
             Some(kernel)
         }
         Err(reason) => {

@@ -222,12 +222,14 @@ impl Sender<'_> {
         Ok(count)
     }
 
-    /// Where the kernel encrypts: whether its key is good for so many bytes more.
+    /// Where the kernel encrypts: has it go on with the next key if that is due. The one that it has is to be good for so
+    /// many bytes more.
     fn allow_records(&self, bytes: usize) -> io::Result<()> {
-        match self.records {
-            Some(records) if !records.allow(bytes as u64) => Err(io::Error::other(KeyUsedUp)),
-            _ => Ok(()),
+        let Some(records) = self.records else { return Ok(()) };
+        if records.is_update_due() {
+            self.stream.try_io(Interest::WRITABLE, || records.update(self.stream))?;
         }
+        if records.allow(bytes as u64) { Ok(()) } else { Err(io::Error::other(KeyUsedUp)) }
     }
 
     fn count_records(&self, sent: usize, wanted: usize) {

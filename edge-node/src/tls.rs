@@ -1,6 +1,7 @@
 //! TLS in front of a connection: whom it is from, the handshake, and which HTTP is spoken behind it.
 
 mod kernel;
+mod key_update;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -20,6 +21,9 @@ use crate::reject::Reject;
 use crate::worker::Worker;
 use kernel::Lowered;
 pub(crate) use kernel::{KernelTls, KeyUse};
+#[cfg(test)]
+pub(crate) use key_update::tests::secret;
+pub(crate) use key_update::{KEY_UPDATE, KEY_UPDATE_REQUESTED, TrafficSecret};
 
 /// What ALPN offers, best first.
 pub(crate) const PROTOCOLS: [&[u8]; 2] = [HTTP_2, HTTP_1_1];

@@ -80,7 +80,7 @@ fn text(method: &str, target: &str, fields: &[(&str, &str)]) -> String {
 
 #[test]
 fn every_front_answers_alike() {
-    let fronts = Fronts::start("kernel_tls = true\n", "[cors]\norigins = [\"https://a.example\"]");
+    let fronts = Fronts::start("", "[cors]\norigins = [\"https://a.example\"]");
     // In ordinary memory, in shared memory, in windows.
     for size in [1000, 20_000, 3 << 20] {
         let name = format!("{size}.bin");
@@ -115,7 +115,7 @@ fn every_front_answers_alike() {
 
 #[test]
 fn large_files_arrive_whole_over_every_front() {
-    let fronts = Fronts::start("kernel_tls = true\n", "");
+    let fronts = Fronts::start("", "");
     let bytes = content((20 << 20) + 3, 7);
     fronts.edge.file("a.bin", &bytes);
     let target = format!("/download?token={}", fronts.edge.token("a.bin"));
@@ -132,10 +132,7 @@ fn large_files_arrive_whole_over_every_front() {
 
 #[test]
 fn requests_over_tls_are_logged_and_counted_as_all_are() {
-    let fronts = Fronts::start(
-        "kernel_tls = true\n",
-        "[log]\naccess_file = \"access.jsonl\"\nusage_file = \"usage.jsonl\"",
-    );
+    let fronts = Fronts::start("", "[log]\naccess_file = \"access.jsonl\"\nusage_file = \"usage.jsonl\"");
     fronts.edge.file("a.bin", &content(2 << 20, 1));
     let target = format!("/download?token={}", fronts.edge.token("a.bin"));
     run(async {

@@ -28,9 +28,11 @@ use crate::client_source::ClientSource;
 use crate::proxy_protocol::{self, Header, ProxiedClient, ProxyHeaderError};
 
 mod by_record;
+mod first_secrets;
 mod handshakes;
 
 pub use by_record::ByRecord;
+pub use first_secrets::FirstSecrets;
 pub use handshakes::Handshakes;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -52,11 +52,16 @@ pub fn descriptors(findings: &mut Findings, wanted: u64) {
     }
 }
 
-/// Whether TLS can be left to the kernel.
-pub fn kernel_tls(findings: &mut Findings) {
+/// Whether TLS can be left to the kernel; where not, it is a fault only if that is wanted.
+pub fn kernel_tls(findings: &mut Findings, is_wanted: bool) {
     let known = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_available_ulp").unwrap_or_default();
     if known.split_whitespace().any(|ulp| ulp == "tls") {
         findings.ok("kernel TLS", "the kernel has it");
+    } else if !is_wanted {
+        findings.ok(
+            "kernel TLS",
+            "the kernel does not have it loaded (modprobe tls); this program encrypts by itself",
+        );
     } else {
         findings.warn(
             "kernel TLS",

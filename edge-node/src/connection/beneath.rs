@@ -1,7 +1,7 @@
 //! HTTP/1 over TLS that the kernel speaks: answers go as they do without TLS, and are encrypted beneath.
 //!
-//! Where the client updates its keys (RFC 8446 §4.6.3) the connection ends after the answer under way, for only new
-//! kernels take new ones; who does that has sent or read what downloads never come to, and comes again with a Range.
+//! Where the client updates its key (RFC 8446 §4.6.3) the kernel is given the next, and ours is updated, if that is asked
+//! for, before more is sent. Kernels before 6.14 take none: there the connection ends after the answer under way.
 
 use std::io;
 use std::pin::Pin;
@@ -17,16 +17,17 @@ use super::transport::{Bare, Transport};
 use crate::answer::Answer;
 use crate::limits::Waiting;
 use crate::send::{Records, SendError};
-use crate::tls::KeyUse;
-use crate::uring::kernel_tls::{receive, send_record};
+use crate::tls::{KEY_UPDATE, KEY_UPDATE_REQUESTED, KeyUse, TrafficSecret};
+use crate::uring::kernel_tls::{
+    ALERT, APPLICATION_DATA, Direction, HANDSHAKE, give_keys, receive, send_record,
+};
 use crate::uring::unacknowledged;
-
-/// Kinds of records (RFC 8446 §5.1).
-const ALERT: u8 = 21;
-const APPLICATION_DATA: u8 = 23;
 
 /// RFC 8446 §6.1: a warning; in TLS 1.3 the level says nothing.
 const CLOSE_NOTIFY: [u8; 2] = [1, 0];
+
+/// Records one after the other without a byte of data, of which each costs work: rustls bears as many key updates.
+const RECORDS_WITHOUT_DATA_MAX: u32 = 32;
 
 /// How often is looked whether the client has all.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -38,34 +39,74 @@ enum NoData {
     Alert(Vec<u8>),
     #[error("a record of kind {0}, as of a handshake, in the middle of the connection")]
     Kind(u8),
+    #[error("too many records without data")]
+    Flood,
+}
+
+/// What is kept of the direction that is received.
+struct Incoming {
+    /// What the key comes of, where the kernel takes the next.
+    secret: Option<Box<TrafficSecret>>,
+    /// Records without data since the last with some.
+    records_without_data: u32,
+    /// The client goes on under a key that the kernel does not take.
+    is_lost: bool,
 }
 
 /// A socket with TLS beneath it.
 pub(crate) struct Beneath {
     stream: TcpStream,
     records: Records,
+    incoming: Incoming,
     /// The client sends nothing more.
     is_ended: bool,
 }
 
 impl Beneath {
     pub(crate) fn new(stream: TcpStream, key_use: KeyUse) -> Self {
-        let records = Records::new(key_use.records, key_use.records_max);
-        Self { stream, records, is_ended: false }
+        let (sending, receiving) = key_use.secrets.unzip();
+        let records = Records::new(key_use.records, key_use.records_max, sending);
+        let incoming = Incoming { secret: receiving, records_without_data: 0, is_lost: false };
+        Self { stream, records, incoming, is_ended: false }
+    }
+}
+
+impl Incoming {
+    /// Receives data, as much as is there and there is room for; none at the client's end.
+    fn receive(&mut self, stream: &TcpStream, records: &Records, room: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match receive(stream, room)? {
+                // A record may be empty; the end of the connection is of no kind.
+                (0, Some(APPLICATION_DATA)) => {}
+                (count, None | Some(APPLICATION_DATA)) => {
+                    self.records_without_data = 0;
+                    return Ok(count);
+                }
+                (2, Some(ALERT)) if room[1] == CLOSE_NOTIFY[1] => return Ok(0),
+                (count, Some(ALERT)) => return Err(io::Error::other(NoData::Alert(room[..count].to_vec()))),
+                (count, Some(HANDSHAKE)) => self.follow(stream, records, &room[..count])?,
+                (_, Some(kind)) => return Err(io::Error::other(NoData::Kind(kind))),
+            }
+            self.records_without_data += 1;
+            if self.records_without_data > RECORDS_WITHOUT_DATA_MAX {
+                return Err(io::Error::other(NoData::Flood));
+            }
+        }
     }
 
-    /// Receives data, as much as is there and there is room for; none at the client's end.
-    fn receive(&self, room: &mut [u8]) -> io::Result<usize> {
-        loop {
-            return match receive(&self.stream, room)? {
-                // A record may be empty; the end of the connection is of no kind.
-                (0, Some(APPLICATION_DATA)) => continue,
-                (count, None | Some(APPLICATION_DATA)) => Ok(count),
-                (2, Some(ALERT)) if room[1] == CLOSE_NOTIFY[1] => Ok(0),
-                (count, Some(ALERT)) => Err(io::Error::other(NoData::Alert(room[..count].to_vec()))),
-                (_, Some(kind)) => Err(io::Error::other(NoData::Kind(kind))),
-            };
+    /// Has the kernel go on with the client's next key. A record has that message whole and no other (RFC 8446 §5.1), and
+    /// there is none but that for a client to send.
+    fn follow(&mut self, stream: &TcpStream, records: &Records, content: &[u8]) -> io::Result<()> {
+        let is_update = content == KEY_UPDATE || content == KEY_UPDATE_REQUESTED;
+        let Some(secret) = self.secret.as_mut().filter(|_| is_update) else {
+            self.is_lost = is_update;
+            return Err(io::Error::other(NoData::Kind(HANDSHAKE)));
+        };
+        give_keys(stream, Direction::Receive, &secret.update())?;
+        if content == KEY_UPDATE_REQUESTED {
+            records.owe_update();
         }
+        Ok(())
     }
 }
 
@@ -75,11 +116,12 @@ impl AsyncRead for Beneath {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while !self.is_ended {
-            ready!(self.stream.poll_read_ready(context))?;
+        let Self { stream, records, incoming, is_ended } = &mut *self;
+        while !*is_ended {
+            ready!(stream.poll_read_ready(context))?;
             let room = buffer.initialize_unfilled();
-            match self.stream.try_io(Interest::READABLE, || self.receive(room)) {
-                Ok(0) => self.is_ended = true,
+            match stream.try_io(Interest::READABLE, || incoming.receive(stream, records, room)) {
+                Ok(0) => *is_ended = true,
                 Ok(count) => {
                     buffer.advance(count);
                     return Poll::Ready(Ok(()));
@@ -110,7 +152,7 @@ impl Transport for Beneath {
     }
 
     fn is_near_end(&self) -> bool {
-        self.records.are_half_gone()
+        self.incoming.is_lost || self.records.are_running_out()
     }
 
     fn send_now(connection: &Connection<Self>, answer: &Answer) -> Option<Result<(), SendError>> {

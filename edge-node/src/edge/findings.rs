@@ -9,6 +9,7 @@ use sluice_shared::handover;
 use sluice_shared::keys::{KeyFile, KeyPlace};
 use sluice_shared::revocations::RevocationBook;
 use sluice_shared::surroundings;
+use sluice_shared::tls::ServerTls;
 
 use super::{confine, load_tls};
 use crate::cache::Backing;
@@ -30,9 +31,9 @@ pub fn findings(path: &Path) -> Findings {
         findings.of("token keys", KeyFile::load(path));
     }
     if config.tls.is_some() {
-        findings.of("certificate", load_tls(&config));
-        if config.kernel_tls {
-            surroundings::kernel_tls(&mut findings);
+        findings.of("certificate", load_tls(&config, ServerTls::load));
+        if config.kernel_tls != Some(false) {
+            surroundings::kernel_tls(&mut findings, config.kernel_tls.is_some());
         }
     }
     findings.of("revocations", RevocationBook::open(config.revocations_file.as_deref()));

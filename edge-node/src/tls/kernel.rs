@@ -8,12 +8,14 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream as StdStream};
 
 use sluice_shared::serve::ByRecord;
 use tokio::net::TcpStream;
+use tokio_rustls::rustls::crypto::tls13::OkmBlock;
 use tokio_rustls::rustls::{
     CipherSuite, ConnectionTrafficSecrets, Error as RustlsError, ProtocolVersion, ServerConnection,
     SupportedCipherSuite,
 };
 use tokio_rustls::server::TlsStream;
 
+use super::key_update::TrafficSecret;
 use crate::uring::kernel_tls::{Cipher, Direction, Keys, TlsVersion, begin, give_keys};
 
 const ALL: [(TlsVersion, Cipher); 6] = [
@@ -30,6 +32,8 @@ const ALL: [(TlsVersion, Cipher); 6] = [
 pub(crate) struct KernelTls {
     /// By place in [`ALL`].
     takes: [bool; ALL.len()],
+    /// Keys of TLS 1.3 may be followed by others (Linux 6.14).
+    updates: bool,
 }
 
 /// Why the kernel does no TLS here.
@@ -61,10 +65,19 @@ pub(crate) enum NotLowered {
 }
 
 /// How far a key for sending has been used, in records, and how far it may be (RFC 8446 §5.5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct KeyUse {
     pub(crate) records: u64,
     pub(crate) records_max: u64,
+    /// What the next keys come of, for sending and for receiving, where the kernel takes them.
+    pub(crate) secrets: Option<(Box<TrafficSecret>, Box<TrafficSecret>)>,
+}
+
+/// What of a connection the kernel takes over.
+#[derive(Debug, Clone, Copy)]
+struct Parameters {
+    version: TlsVersion,
+    cipher: Cipher,
+    suite: SupportedCipherSuite,
 }
 
 impl KernelTls {
@@ -75,15 +88,27 @@ impl KernelTls {
     pub(crate) fn ask() -> Result<Self, NoKernelTls> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(NoKernelTls::Unknown)?;
         let mut takes = [false; ALL.len()];
+        let mut updates = true;
         for (takes, (version, cipher)) in takes.iter_mut().zip(ALL) {
             let (socket, _peer) = connected(&listener).map_err(NoKernelTls::Unknown)?;
             begin(&socket).map_err(NoKernelTls::Absent)?;
             let key = vec![0; cipher.key_bytes()];
             let keys = Keys::new(version, cipher, &key, [0; 12], 0);
-            let both = [Direction::Send, Direction::Receive];
-            *takes = both.iter().all(|direction| give_keys(&socket, *direction, &keys).is_ok());
+            let gives_both = || {
+                let mut both = [Direction::Send, Direction::Receive].into_iter();
+                both.all(|direction| give_keys(&socket, direction, &keys).is_ok())
+            };
+            *takes = gives_both();
+            if *takes && version == TlsVersion::Tls13 {
+                updates &= gives_both();
+            }
         }
-        if takes.contains(&true) { Ok(Self { takes }) } else { Err(NoKernelTls::NoCipher) }
+        if takes.contains(&true) { Ok(Self { takes, updates }) } else { Err(NoKernelTls::NoCipher) }
+    }
+
+    /// Whether keys of TLS 1.3 may be followed by others.
+    pub(crate) fn updates(self) -> bool {
+        self.updates
     }
 
     fn takes(self, version: TlsVersion, cipher: Cipher) -> bool {
@@ -91,7 +116,7 @@ impl KernelTls {
     }
 
     /// What of a connection the kernel is to take over; `None` where it stays in the process.
-    fn parameters(self, connection: &ServerConnection) -> Option<(TlsVersion, Cipher, u64)> {
+    fn parameters(self, connection: &ServerConnection) -> Option<Parameters> {
         let version = match connection.protocol_version()? {
             ProtocolVersion::TLSv1_2 => TlsVersion::Tls12,
             ProtocolVersion::TLSv1_3 => TlsVersion::Tls13,
@@ -99,18 +124,14 @@ impl KernelTls {
         };
         let suite = connection.negotiated_cipher_suite()?;
         let cipher = cipher_of(suite.suite())?;
-        let records_max = match suite {
-            SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
-            SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
-        };
-        self.takes(version, cipher).then_some((version, cipher, records_max))
+        self.takes(version, cipher).then_some(Parameters { version, cipher, suite })
     }
 
     /// Has the kernel go on with a connection whose handshake is done.
     pub(crate) fn lower(self, mut stream: TlsStream<ByRecord>) -> Lowered {
         let (socket, connection) = stream.get_mut();
         let is_between_records = socket.is_between_records();
-        let Some((version, cipher, records_max)) = self.parameters(connection) else {
+        let Some(parameters) = self.parameters(connection) else {
             return Lowered::Within(Box::new(stream));
         };
         // Nothing that was read may be left behind, and nothing that is to be written.
@@ -123,9 +144,8 @@ impl KernelTls {
             return Lowered::Within(Box::new(stream));
         }
         let (socket, connection) = stream.into_inner();
-        let socket = socket.into_socket();
-        match hand_over(&socket, connection, version, cipher) {
-            Ok(records) => Lowered::Beneath(socket, KeyUse { records, records_max }),
+        match hand_over(&socket, connection, parameters) {
+            Ok(key_use) => Lowered::Beneath(socket.into_socket(), key_use),
             Err(reason) => Lowered::Failed(reason),
         }
     }
@@ -171,16 +191,16 @@ fn cipher_of(suite: CipherSuite) -> Option<Cipher> {
     }
 }
 
-/// Gives both directions' keys away; says how many records were sent under the one for sending.
+/// Gives both directions' keys away.
 fn hand_over(
-    socket: &TcpStream,
+    from: &ByRecord,
     connection: ServerConnection,
-    version: TlsVersion,
-    cipher: Cipher,
-) -> Result<u64, NotLowered> {
-    let secrets = connection.dangerous_extract_secrets()?;
+    parameters: Parameters,
+) -> Result<KeyUse, NotLowered> {
+    let Parameters { version, cipher, suite } = parameters;
+    let extracted = connection.dangerous_extract_secrets()?;
+    let socket = from.socket();
     begin(socket)?;
-    let (sent, secret) = secrets.tx;
     let keys_of = |secret: &ConnectionTrafficSecrets, sequence| {
         let (key, nonce) = match secret {
             ConnectionTrafficSecrets::Aes128Gcm { key, iv }
@@ -195,10 +215,29 @@ fn hand_over(
         let nonce = first_nonce(version, cipher, nonce, sequence);
         Ok(Keys::new(version, cipher, key, nonce, sequence))
     };
-    give_keys(socket, Direction::Send, &keys_of(&secret, sent)?)?;
-    let (received, secret) = secrets.rx;
-    give_keys(socket, Direction::Receive, &keys_of(&secret, received)?)?;
-    Ok(sent)
+    let (sent, received) = (extracted.tx.0, extracted.rx.0);
+    let sending = keys_of(&extracted.tx.1, sent)?;
+    give_keys(socket, Direction::Send, &sending)?;
+    let receiving = keys_of(&extracted.rx.1, received)?;
+    give_keys(socket, Direction::Receive, &receiving)?;
+    let (records_max, secrets) = match suite {
+        SupportedCipherSuite::Tls12(suite) => (suite.common.confidentiality_limit, None),
+        SupportedCipherSuite::Tls13(suite) => {
+            // A secret is taken at its word only if the keys in use come of it.
+            let of_keys = |first: &OkmBlock, sequence, keys| {
+                let secret = Box::new(TrafficSecret::new(first.clone(), suite, cipher));
+                (secret.keys(sequence) == keys).then_some(secret)
+            };
+            let both = from.secrets().and_then(|first| {
+                Some((
+                    of_keys(first.server()?, sent, sending)?,
+                    of_keys(first.client()?, received, receiving)?,
+                ))
+            });
+            (suite.common.confidentiality_limit, both)
+        }
+    };
+    Ok(KeyUse { records: sent, records_max, secrets })
 }
 
 /// The nonce that the kernel is to begin with, where rustls made those of `sequence` records from `nonce`.
@@ -260,7 +299,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_takes_is_told_in_words() {
-        let of = |takes| KernelTls { takes }.to_string();
+        let of = |takes| KernelTls { takes, updates: false }.to_string();
         assert_eq!(
             of([true, true, false, true, false, true]),
             "1.2: AES-128-GCM, AES-256-GCM; 1.3: AES-128-GCM, ChaCha20-Poly1305"

@@ -9,6 +9,11 @@ use std::os::fd::{AsFd, AsRawFd};
 use libc::{c_int, c_void};
 use zeroize::Zeroize;
 
+/// Kinds of records (RFC 8446 §5.1).
+pub(crate) const ALERT: u8 = 21;
+pub(crate) const HANDSHAKE: u8 = 22;
+pub(crate) const APPLICATION_DATA: u8 = 23;
+
 const TLS_SET_RECORD_TYPE: c_int = 1;
 const TLS_GET_RECORD_TYPE: c_int = 2;
 
@@ -59,6 +64,7 @@ const INFO_BYTES_MAX: usize = 56;
 
 /// One direction's keys as the kernel takes them (`struct tls12_crypto_info_*`); written over when dropped, and never
 /// shown.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Keys {
     bytes: [u8; INFO_BYTES_MAX],
     length: usize,
@@ -103,10 +109,12 @@ pub(crate) fn begin(socket: &impl AsFd) -> io::Result<()> {
     set_option(socket, libc::SOL_TCP, libc::TCP_ULP, b"tls")
 }
 
-/// From now on the kernel encrypts what is sent, or decrypts what is received.
+/// From now on the kernel encrypts what is sent, or decrypts what is received. Other keys of the same cipher may follow in
+/// TLS 1.3: those for sending behind our `KeyUpdate`; those for receiving behind the client's, without which nothing more
+/// is received (`EKEYEXPIRED`).
 ///
 /// # Errors
-/// The kernel has no such cipher, or no memory.
+/// The kernel has no such cipher, or no memory; `EBUSY` where it has keys, and takes no others (before Linux 6.14).
 pub(crate) fn give_keys(socket: &impl AsFd, direction: Direction, keys: &Keys) -> io::Result<()> {
     set_option(socket, libc::SOL_TLS, direction as c_int, keys.as_slice())
 }

@@ -24,6 +24,9 @@ use tokio_rustls::client::TlsStream;
 
 use crate::support::{Edge, LIMIT, free_address};
 
+/// For all that a client does: an emulated machine, which shares its processors, takes a while for it.
+const CLIENT_LIMIT: Duration = LIMIT.saturating_mul(4);
+
 /// Who signs certificates.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -158,7 +161,7 @@ pub struct Got {
 /// Runs a client, for so long and no longer.
 pub fn run<F: Future>(client: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(LIMIT, client).await.expect("within its limit") })
+    runtime.block_on(async { tokio::time::timeout(CLIENT_LIMIT, client).await.expect("within its limit") })
 }
 
 /// Reads one answer of HTTP/1, whole.

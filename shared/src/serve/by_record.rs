@@ -3,10 +3,13 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+use super::first_secrets::FirstSecrets;
 
 /// Kind, version, length.
 const HEADER_BYTES: usize = 5;
@@ -16,6 +19,8 @@ const HEADER_BYTES: usize = 5;
 pub struct ByRecord {
     stream: TcpStream,
     reading: Reading,
+    /// For whoever takes over, where somebody may.
+    secrets: Option<Arc<FirstSecrets>>,
 }
 
 /// How far reading has come.
@@ -33,9 +38,9 @@ enum Reading {
 const BEFORE_HEADER: Reading = Reading::Header([0; HEADER_BYTES], 0);
 
 impl ByRecord {
-    pub(super) fn new(stream: TcpStream, is_by_record: bool) -> Self {
+    pub(super) fn new(stream: TcpStream, is_by_record: bool, secrets: Option<Arc<FirstSecrets>>) -> Self {
         let reading = if is_by_record { BEFORE_HEADER } else { Reading::Freely };
-        Self { stream, reading }
+        Self { stream, reading, secrets }
     }
 
     pub fn socket(&self) -> &TcpStream {
@@ -51,9 +56,15 @@ impl ByRecord {
         matches!(self.reading, Reading::BehindRecord | Reading::Header(_, 0))
     }
 
-    /// From now on reads take whatever there is.
+    /// What the connection's keys come of, where it is kept.
+    pub fn secrets(&self) -> Option<&FirstSecrets> {
+        self.secrets.as_deref()
+    }
+
+    /// From now on reads take whatever there is: nobody takes over.
     pub fn read_freely(&mut self) {
         self.reading = Reading::Freely;
+        self.secrets = None;
     }
 }
 
@@ -174,7 +185,7 @@ mod tests {
             .await
             .unwrap();
         server.readable().await.unwrap();
-        let mut stream = ByRecord::new(server, true);
+        let mut stream = ByRecord::new(server, true, None);
         assert!(stream.is_between_records());
         assert_eq!(read(&mut stream).await.unwrap(), b"\x16\x03\x01\x00\x03");
         assert!(!stream.is_between_records());
@@ -195,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn records_that_come_in_pieces_are_read_no_further() {
         let (mut client, server) = pair().await;
-        let mut stream = ByRecord::new(server, true);
+        let mut stream = ByRecord::new(server, true, None);
         for byte in b"\x16\x03\x01\x00\x02" {
             client.write_all(&[*byte]).await.unwrap();
             assert_eq!(read(&mut stream).await.unwrap(), [*byte]);

@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::by_record::ByRecord;
+use super::first_secrets::FirstSecrets;
 use crate::tls::ServerTls;
 
 /// Makes TLS connections of TCP's.
@@ -20,6 +21,7 @@ pub struct Handshakes {
     tls: Arc<ServerTls>,
     failures: Counter,
     is_by_record: bool,
+    keeps_secrets: bool,
 }
 
 /// Why there is no TLS on a connection.
@@ -35,12 +37,13 @@ enum NoHandshake {
 impl Handshakes {
     /// `failures` counts clients that spoke and got no further, or were silent for too long.
     pub fn new(tls: Arc<ServerTls>, failures: Counter) -> Self {
-        Self { tls, failures, is_by_record: false }
+        Self { tls, failures, is_by_record: false, keeps_secrets: false }
     }
 
-    /// Nothing is read of a connection but its handshake, so that another may read on: see [`ByRecord`].
-    pub fn by_record(self) -> Self {
-        Self { is_by_record: true, ..self }
+    /// Nothing is read of a connection but its handshake, so that another may read on: see [`ByRecord`]. With
+    /// `keeps_secrets` that other gets what next keys come of.
+    pub fn by_record(self, keeps_secrets: bool) -> Self {
+        Self { is_by_record: true, keeps_secrets, ..self }
     }
 
     /// A stream that is ready for requests; `only` is the one protocol to offer for them, where that is not to be all.
@@ -61,7 +64,11 @@ impl Handshakes {
             if let Some(only) = only {
                 Arc::make_mut(&mut config).alpn_protocols = vec![only.to_vec()];
             }
-            let stream = ByRecord::new(stream, self.is_by_record);
+            let secrets = self.keeps_secrets.then(Arc::<FirstSecrets>::default);
+            if let Some(secrets) = &secrets {
+                Arc::make_mut(&mut config).key_log = Arc::<FirstSecrets>::clone(secrets);
+            }
+            let stream = ByRecord::new(stream, self.is_by_record, secrets);
             let accepted = TlsAcceptor::from(config).accept(stream).await;
             accepted.map(Some).map_err(NoHandshake::Failed)
         };

@@ -200,6 +200,8 @@ impl Client {
             socket.set_recv_buffer_size(SMALL_BUFFER)?;
             socket.set_tcp_mss(SEGMENT_BYTES)?;
         }
+        // Closed, it keeps no port waiting: the next crowd comes before a minute has gone.
+        socket.set_linger(Some(Duration::ZERO))?;
         let source = u8::try_from(2 + number / PER_SOURCE).map_err(io::Error::other)?;
         socket.bind(&SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, source), 0).into())?;
         match socket.connect(&server.into()) {

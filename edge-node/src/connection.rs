@@ -374,7 +374,8 @@ mod tests {
     /// What 10,000 idle connections hold, each its task with this future, and its own.
     #[test]
     fn an_idle_connection_is_small() {
-        let (task, own) = (size_of_future(Connection::<TcpStream>::serve), size_of::<Connection<TcpStream>>());
+        let (task, own) =
+            (size_of_future(Connection::<TcpStream>::serve), size_of::<Connection<TcpStream>>());
         assert!(task + own <= 700, "{task} bytes of a task, and {own}");
     }
 }

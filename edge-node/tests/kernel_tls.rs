@@ -139,6 +139,13 @@ fn of_version(fronts: &Fronts, version: &'static SupportedProtocolVersion) -> Ar
     Arc::new(fronts.authority.client_of(&[version]))
 }
 
+/// Clients whose records are made by the test.
+fn giving_secrets(fronts: &Fronts) -> Arc<ClientConfig> {
+    let mut config = Arc::unwrap_or_clone(of_suite(fronts, CipherSuite::TLS13_AES_256_GCM_SHA384));
+    config.enable_secret_extraction = true;
+    Arc::new(config)
+}
+
 fn of_suite(fronts: &Fronts, suite: CipherSuite) -> Arc<ClientConfig> {
     let mut provider = default_provider();
     provider.cipher_suites.retain(|known| known.suite() == suite);
@@ -465,9 +472,7 @@ fn what_is_no_key_update_ends_a_connection_that_is_the_kernel_s() {
     let bytes = content(50_000, 2);
     fronts.edge.file("a.bin", &bytes);
     let token = fronts.edge.token("a.bin");
-    let mut config = Arc::unwrap_or_clone(of_suite(&fronts, CipherSuite::TLS13_AES_256_GCM_SHA384));
-    config.enable_secret_extraction = true;
-    let config = Arc::new(config);
+    let config = giving_secrets(&fronts);
     let handshake = ContentType::Handshake;
     let table: [(ContentType, &[u8], &str); 9] = [
         (handshake, &[24, 0, 0, 1, 2], "neither asked for nor not"),
@@ -506,9 +511,7 @@ fn empty_records_are_passed_over() {
     let bytes = content(50_000, 2);
     fronts.edge.file("a.bin", &bytes);
     let token = fronts.edge.token("a.bin");
-    let mut config = Arc::unwrap_or_clone(of_suite(&fronts, CipherSuite::TLS13_AES_256_GCM_SHA384));
-    config.enable_secret_extraction = true;
-    let mut client = Client::connect(&fronts, Arc::new(config));
+    let mut client = Client::connect(&fronts, giving_secrets(&fronts));
     assert!(client.gets(&token, &bytes, 0..9));
     let Client { tls, mut socket, .. } = client;
     let secrets = tls.dangerous_extract_secrets().unwrap();

@@ -62,6 +62,7 @@ test:
 	deploy/needs.sh build test
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --doc
+	cargo test --locked -p sluice-benches --bench parts --bench routing --bench edge --bench redirect
 	cargo nextest run --config-file .ci/nextest.toml --locked --workspace
 	$(MAKE) --no-print-directory lint
 
@@ -95,7 +96,7 @@ lint:
 bench:
 	deploy/needs.sh build
 	began=$$(date +%s) && \
-	cargo bench --locked -p sluice-benches --bench parts --bench routing --bench edge --bench redirect -- $(ARGS) && \
+	cargo bench --locked -p sluice-benches --bench parts --bench routing --bench edge --bench redirect -- $(if $(ARGS),'$(ARGS)') && \
 	cargo run --locked --profile bench -p sluice-benches --bin bench-summary -- --out target/bench.json --since $$began \
 		--criterion $${CARGO_TARGET_DIR:-target}/criterion
 

@@ -48,6 +48,8 @@ impl Edge {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("files");
         std::fs::create_dir(&root).expect("a folder");
+        // A root with nothing in it would be taken for a mount that is missing.
+        std::fs::write(root.join("present"), "").expect("a file");
         let keys = KeyFile::load_or_create(&folder.path().join("keys.jwks.json")).expect("a key file");
         let ports = [Port::take().expect("a port"), Port::take().expect("a port")];
         let [address, admin] = ports.each_ref().map(Port::address);

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
-use sluice_benches::host::Host;
+use sluice_loadtest::host::Host;
 use sluice_benches::known::DIFFERENCES;
 use sluice_benches::subjects::{self, Subject};
 

@@ -2,6 +2,5 @@
 //! (`host`), and documents held against results (`figures`). Side-by-side runs are in `src/bin/`. Nothing depends on it.
 
 pub mod figures;
-pub mod host;
 pub mod known;
 pub mod subjects;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What of the runbook takes systemd, as it is written there: the first installation and the change to sockets. Under a systemd
 # of its own (systemd-nspawn) over this machine's files, of which none is changed; with it what the units promise. Takes root,
-# half a minute, and programs that are built.
+# a minute, and programs that are built.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

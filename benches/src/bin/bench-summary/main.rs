@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use clap::Parser;
 use serde::Serialize;
-use sluice_benches::host::Host;
+use sluice_loadtest::host::Host;
 use sluice_benches::known::{self, DIFFERENCES};
 
 use criterion::Estimate;

@@ -1,16 +1,18 @@
 //! What the numbers were taken on: cores, versions, and what the kernel tells of a process.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
-use std::time::SystemTime;
 
 use anyhow::{Context, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use serde::{Deserialize, Serialize};
+use sluice_loadtest::host::Host;
+use sluice_loadtest::tool;
 
 use crate::nginx;
 
@@ -18,40 +20,46 @@ use crate::nginx;
 const SERVER_CORE: usize = 0;
 /// The core of everything else: wrk, our own clients, the store.
 const CLIENT_CORE: usize = 1;
+/// Prints Python's own version and those of what the Python server is made of.
+const PACKAGES: &str = "import importlib.metadata as m, platform; print('Python', platform.python_version(), \
+    *(f'{n} {m.version(n)}' for n in ('fastapi', 'python-jose', 'uvicorn', 'uvloop', 'httptools')))";
 /// Units a second of the times in `/proc/PID/stat`: `USER_HZ`, 100 on every Linux that user space meets.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
-    pub(crate) date: String,
-    pub(crate) cpu: String,
-    pub(crate) cores: usize,
-    pub(crate) kernel: String,
-    pub(crate) nginx: String,
-    pub(crate) wrk: String,
-    pub(crate) fio: String,
-    pub(crate) edge: String,
-    /// Empty in results from before coordinators were compared.
-    #[serde(default)]
-    pub(crate) coordinator: String,
+    #[serde(flatten)]
+    pub(crate) host: Host,
+    /// What was run, each as it tells its own version. Earlier results have fewer.
+    #[serde(flatten)]
+    programs: BTreeMap<String, String>,
 }
 
 impl Machine {
     pub(crate) fn here(edge: &Path, coordinator: &Path) -> anyhow::Result<Self> {
-        let cpus = fs::read_to_string("/proc/cpuinfo")?;
-        let model = cpus.lines().find_map(|line| line.strip_prefix("model name"));
-        let model = model.and_then(|rest| rest.split_once(':')).map_or("unknown", |(_, name)| name.trim());
+        let nginx = nginx::program();
+        let programs: [(&str, &Path, &[&str]); 8] = [
+            ("edge", edge, &["--version"]),
+            ("coordinator", coordinator, &["--version"]),
+            ("nginx", &nginx, &["-v"]),
+            ("wrk", Path::new("wrk"), &["-v"]),
+            ("h2load", Path::new("h2load"), &["--version"]),
+            ("fio", Path::new("fio"), &["--version"]),
+            ("openssl", Path::new("openssl"), &["version"]),
+            ("python", &tool::python_of("compare")?, &["-c", PACKAGES]),
+        ];
+        let said =
+            programs.map(|(name, program, arguments)| Ok((name.to_owned(), first_line(program, arguments)?)));
         Ok(Self {
-            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            cpu: model.to_owned(),
-            cores: cores(),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            nginx: first_line(&nginx::program(), "-v")?,
-            wrk: first_line(Path::new("wrk"), "-v")?,
-            fio: first_line(Path::new("fio"), "--version")?,
-            edge: first_line(edge, "--version")?,
-            coordinator: first_line(coordinator, "--version")?,
+            host: Host { cores: cores(), ..Host::here() },
+            programs: said.into_iter().collect::<anyhow::Result<_>>()?,
         })
+    }
+
+    /// In one line.
+    pub(crate) fn shown(&self) -> String {
+        let programs = self.programs.values().map(String::as_str);
+        programs.fold(self.host.shown(), |shown, program| shown + "; " + program)
     }
 }
 
@@ -152,8 +160,8 @@ pub(crate) fn holdings(pid: u32) -> anyhow::Result<Holdings> {
 }
 
 /// The first line that a program prints of its version, whether it fails after that or not (wrk does).
-fn first_line(program: &Path, argument: &str) -> anyhow::Result<String> {
-    let output = Command::new(program).arg(argument).output();
+fn first_line(program: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(program).args(arguments).output();
     let output = output.with_context(|| format!("cannot run {}", program.display()))?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);

@@ -25,10 +25,12 @@ mod wrk;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use sluice_loadtest::interrupts::Interrupts;
 use sluice_loadtest::process;
 
 use crate::lab::Lab;
@@ -53,11 +55,11 @@ use crate::scenario::{Choice, Scenario, Selection};
 #[derive(Debug, Parser)]
 #[command(verbatim_doc_comment)]
 struct Arguments {
-    /// Rounds; every server is measured once in each.
-    #[arg(long, default_value_t = 3)]
+    /// Rounds; every server is measured once in each. From six on, results say what they lie between at 95 %.
+    #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Seconds of one measurement of a rate; a fifth of it, at least one, goes before as a warm-up.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 2)]
     seconds: u64,
     /// Only this scenario, or one case of it, as in warm/16KiB; may be repeated.
     #[arg(long, value_name = "SCENARIO")]
@@ -76,11 +78,23 @@ struct Arguments {
     tables: Option<PathBuf>,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     if let Some(path) = &arguments.tables {
-        return write!(io::stdout().lock(), "{}", tables::short(&read(path)?)).context("printing");
+        write!(io::stdout().lock(), "{}", tables::short(&read(path)?)).context("printing")?;
+        return Ok(ExitCode::SUCCESS);
     }
+    // Whoever is interrupted stops before the next measurement, and takes servers, mounts and folders away.
+    let mut interrupts = Interrupts::listen()?;
+    let compared = compare(arguments);
+    match interrupts.take() {
+        // As a shell tells of a program that a signal has ended.
+        Some(signal) => Ok(ExitCode::from(128 + u8::try_from(signal)?)),
+        None => compared.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn compare(arguments: Arguments) -> anyhow::Result<()> {
     ensure!(arguments.rounds > 0 && arguments.seconds > 0, "--rounds and --seconds must be 1 or more");
     let program = |given: Option<PathBuf>, name| given.map_or_else(|| process::binary(name), Ok);
     let edge = program(arguments.path_to_edge, "sluice-edge")?;

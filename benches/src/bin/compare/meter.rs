@@ -9,7 +9,7 @@ use crate::report::Measures;
 use crate::server::Server;
 
 /// Cores' worth of time that others may use before a measurement is worth repeating.
-const OTHERS_MAX: f64 = 0.1;
+pub(crate) const OTHERS_MAX: f64 = 0.1;
 
 /// Processor times at a beginning, in seconds.
 pub(crate) struct Meter {

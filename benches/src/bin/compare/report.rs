@@ -1,11 +1,13 @@
 //! What was measured: every round, medians, ratios within rounds, and whether goals were met. It is the JSON that
 //! comes out, and is read back from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use sluice_loadtest::median::{interval, median};
 
 use crate::machine::Machine;
+use crate::meter::OTHERS_MAX;
 use crate::scenario::Scenario;
 use crate::server::Kind;
 
@@ -41,19 +43,40 @@ impl Measures {
 
     /// The median of each value, over the rounds that have it.
     fn medians(rounds: &[Self]) -> Self {
-        let names: std::collections::BTreeSet<&str> = rounds.iter().flat_map(Self::names).collect();
-        names.into_iter().fold(Self::default(), |medians, name| {
-            let values = rounds.iter().filter_map(|round| round.value(name));
-            medians.with(name, median(values.collect()))
+        names_of(rounds).into_iter().fold(Self::default(), |medians, name| {
+            medians.with(name, median(rounds.iter().filter_map(|round| round.value(name))))
         })
     }
 
-    /// What one server measured divided by what another did, round by round; medians of that.
-    fn ratios(ours: &[Self], others: &[Self]) -> Self {
+    /// What one server measured divided by what another did, round by round.
+    fn ratios(ours: &[Self], others: &[Self]) -> Vec<Self> {
         let rounds = ours.iter().zip(others).map(|(ours, other)| {
             ours.names().fold(Self::default(), |ratios, name| ratios.with(name, ours.ratio(other, name)))
         });
-        Self::medians(&rounds.collect::<Vec<_>>())
+        rounds.collect()
+    }
+}
+
+fn names_of(rounds: &[Measures]) -> BTreeSet<&str> {
+    rounds.iter().flat_map(Measures::names).collect()
+}
+
+/// Names, and what the median of each lies between at 95 %; empty where there were too few rounds to tell.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Intervals(BTreeMap<String, [f64; 2]>);
+
+impl Intervals {
+    fn of(rounds: &[Measures]) -> Self {
+        let intervals = names_of(rounds).into_iter().filter_map(|name| {
+            let interval = interval(rounds.iter().filter_map(|round| round.value(name)))?;
+            Some((name.to_owned(), interval))
+        });
+        Self(intervals.collect())
+    }
+
+    pub(crate) fn of_name(&self, name: &str) -> Option<[f64; 2]> {
+        self.0.get(name).copied()
     }
 }
 
@@ -64,9 +87,13 @@ pub(crate) struct Row {
     pub(crate) server: String,
     pub(crate) rounds: Vec<Measures>,
     pub(crate) median: Measures,
+    #[serde(default)]
+    pub(crate) median_intervals: Intervals,
     /// The edge's values divided by this server's of the same round; medians over the rounds. Empty for the edge, and
     /// where no edge was measured.
     pub(crate) edge_ratios: Measures,
+    #[serde(default)]
+    pub(crate) edge_ratio_intervals: Intervals,
 }
 
 /// What one scenario measured.
@@ -77,12 +104,23 @@ pub(crate) struct Section {
     pub(crate) goals: Vec<Outcome>,
 }
 
+impl Section {
+    /// How many measurements others disturbed, of how many that tell.
+    pub(crate) fn disturbed(&self) -> (usize, usize) {
+        let rounds = self.rows.iter().flat_map(|row| &row.rounds);
+        let others: Vec<f64> = rounds.filter_map(|round| round.value("others_busy")).collect();
+        (others.iter().filter(|busy| **busy > OTHERS_MAX).count(), others.len())
+    }
+}
+
 /// A goal, and what came of it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) what: String,
     pub(crate) wanted: String,
     pub(crate) measured: Option<f64>,
+    #[serde(default)]
+    pub(crate) interval: Option<[f64; 2]>,
     pub(crate) met: bool,
 }
 
@@ -115,12 +153,14 @@ impl Rows {
                 server: server.to_owned(),
                 rounds: vec![measured],
                 median: Measures::default(),
+                median_intervals: Intervals::default(),
                 edge_ratios: Measures::default(),
+                edge_ratio_intervals: Intervals::default(),
             }),
         }
     }
 
-    /// Works out medians, ratios and goals, when everything is measured.
+    /// Works out medians, ratios, their intervals and goals, when everything is measured.
     pub(crate) fn conclude(self, scenario: Scenario) -> Section {
         let mut rows = self.0;
         let edge = Kind::Edge.name();
@@ -131,9 +171,12 @@ impl Rows {
             .collect();
         for row in &mut rows {
             row.median = Measures::medians(&row.rounds);
+            row.median_intervals = Intervals::of(&row.rounds);
             let of_edge = edges.iter().find(|(case, _)| *case == row.case);
             if let Some((_, ours)) = of_edge.filter(|_| row.server != edge) {
-                row.edge_ratios = Measures::ratios(ours, &row.rounds);
+                let ratios = Measures::ratios(ours, &row.rounds);
+                row.edge_ratios = Measures::medians(&ratios);
+                row.edge_ratio_intervals = Intervals::of(&ratios);
             }
         }
         // Cases as they came, servers in their own order; rotation has mixed them.
@@ -159,7 +202,8 @@ impl Goal {
             Bound::AtLeast(least) => (format!("≥ {least}"), measured.is_some_and(|value| value >= least)),
             Bound::AtMost(most) => (format!("≤ {most}"), measured.is_some_and(|value| value <= most)),
         };
-        Some(Outcome { what: format!("{}: {}", self.case, self.what), wanted, measured, met })
+        let interval = row.median_intervals.of_name(self.measure);
+        Some(Outcome { what: format!("{}: {}", self.case, self.what), wanted, measured, interval, met })
     }
 }
 
@@ -171,28 +215,9 @@ pub(crate) struct Report {
     pub(crate) scenarios: Vec<Section>,
 }
 
-/// The middle value, or the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => f64::NAN,
-        count if count % 2 == 1 => values[middle],
-        _ => f64::midpoint(values[middle - 1], values[middle]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert_eq!(median(vec![7.0]), 7.0);
-        assert!(median(vec![]).is_nan());
-    }
 
     #[test]
     fn ratios_are_taken_within_rounds() {
@@ -206,6 +231,20 @@ mod tests {
         assert_eq!(of(Kind::Nginx).edge_ratios.value("rate"), Some(3.0), "not 10 / 5");
         assert_eq!(of(Kind::Edge).median.value("rate"), Some(10.0));
         assert_eq!(of(Kind::Edge).edge_ratios, Measures::default());
+        assert_eq!(of(Kind::Nginx).edge_ratio_intervals.of_name("rate"), None, "three rounds cannot tell");
+    }
+
+    #[test]
+    fn enough_rounds_say_how_sure_they_are() {
+        let mut rows = Rows::default();
+        for round in 1..=9 {
+            rows.add("a", Kind::Nginx.name(), Measures::default().with("rate", 2.0));
+            rows.add("a", Kind::Edge.name(), Measures::default().with("rate", f64::from(round)));
+        }
+        let rows = rows.conclude(Scenario::Warm).rows;
+        let of = |kind: Kind| rows.iter().find(|row| row.server == kind.name()).unwrap();
+        assert_eq!(of(Kind::Nginx).edge_ratio_intervals.of_name("rate"), Some([1.0, 4.0]));
+        assert_eq!(of(Kind::Edge).median_intervals.of_name("rate"), Some([2.0, 8.0]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The scenarios: what each measures, what is wanted of ours in it, and how its table looks.
 
 mod cold;
+mod files;
 mod hot;
 mod idle;
 mod mint;

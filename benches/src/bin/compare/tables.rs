@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Measures, Report, Row, Section};
+use crate::report::{Intervals, Measures, Report, Row, Section};
 use crate::server::Kind;
 
 /// One column of a short table; each case is a row.
@@ -77,29 +77,24 @@ impl Column {
 
 /// Every median and ratio, and what came of the goals.
 pub(crate) fn full(report: &Report) -> String {
-    let machine = &report.machine;
+    let Report { machine, rounds, seconds, .. } = report;
     let mut text = format!(
-        "{}; {} ({} cores), Linux {}; {}; {}; {}; {}; {}; medians of {} rounds of {} s, one core each for servers and \
-         clients\n",
-        machine.date,
-        machine.cpu,
-        machine.cores,
-        machine.kernel,
-        machine.edge,
-        machine.coordinator,
-        machine.nginx,
-        machine.wrk,
-        machine.fio,
-        report.rounds,
-        report.seconds
+        "{}; medians of {rounds} rounds of {seconds} s, one core each for servers and clients; in brackets what they lie \
+         between at 95 %, where there were six rounds or more\n",
+        machine.shown(),
     );
     for section in &report.scenarios {
         let _ = write!(text, "\n## {}\n\n{}", section.scenario, everything(section));
+        let (disturbed, measured) = section.disturbed();
+        if disturbed > 0 {
+            let _ = writeln!(text, "\nOthers used the cores in {disturbed} of {measured} measurements.");
+        }
         if !section.goals.is_empty() {
             let _ = write!(text, "\n{}", head("goal", &["wanted", "measured", ""]));
         }
         for goal in &section.goals {
-            let measured = goal.measured.map_or_else(|| "nothing".to_owned(), significant);
+            let measured =
+                goal.measured.map_or_else(|| "nothing".to_owned(), |value| sure(value, goal.interval));
             let met = if goal.met { "met" } else { "**missed**" };
             let _ = writeln!(text, "| {} | {} | {measured} | {met} |", goal.what, goal.wanted);
         }
@@ -122,9 +117,12 @@ fn everything(section: &Section) -> String {
     let headings: Vec<String> = headings.map(|name| name.replace('_', " ")).collect();
     let mut text = head("case | server", &headings.iter().map(String::as_str).collect::<Vec<_>>());
     for row in &section.rows {
-        let cell = |value: Option<f64>| value.map_or_else(String::new, significant);
-        let cells = medians.iter().map(|name| cell(row.median.value(name)));
-        let cells = cells.chain(ratios.iter().map(|name| cell(row.edge_ratios.value(name))));
+        let cell = |measures: &Measures, intervals: &Intervals, name: &str| {
+            measures.value(name).map_or_else(String::new, |value| sure(value, intervals.of_name(name)))
+        };
+        let cells = medians.iter().map(|name| cell(&row.median, &row.median_intervals, name));
+        let cells =
+            cells.chain(ratios.iter().map(|name| cell(&row.edge_ratios, &row.edge_ratio_intervals, name)));
         let _ =
             writeln!(text, "| {} | {} | {} |", row.case, row.server, cells.collect::<Vec<_>>().join(" | "));
     }
@@ -136,6 +134,12 @@ fn head(first: &str, headings: &[&str]) -> String {
     let names = first.split(" | ").map(|_| "---").collect::<Vec<_>>().join(" | ");
     let rules = vec!["---:"; headings.len()].join(" | ");
     format!("| {first} | {} |\n| {names} | {rules} |\n", headings.join(" | "))
+}
+
+/// A value, with what it lies between.
+fn sure(value: f64, interval: Option<[f64; 2]>) -> String {
+    let bounds = interval.map(|bounds| bounds.map(significant).join(" to "));
+    bounds.map_or_else(|| significant(value), |bounds| format!("{} ({bounds})", significant(value)))
 }
 
 /// Three digits, or all before the point.
@@ -195,5 +199,6 @@ mod tests {
         assert_eq!(cell(column(Kind::Edge, Value::Median("requests_per_second"))), "2500.00");
         assert_eq!(cell(column(Kind::NginxCache, Value::Median("requests_per_second"))), "");
         assert!(everything(&section).contains("| 1KiB | nginx | 1,000 | 2.50 |"), "{}", everything(&section));
+        assert_eq!(sure(1.5, Some([1.25, 12.0])), "1.50 (1.25 to 12.0)");
     }
 }

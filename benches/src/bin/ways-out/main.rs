@@ -20,7 +20,8 @@ use rustix::event::epoll;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
-use sluice_benches::host::Host;
+use sluice_loadtest::host::Host;
+use sluice_loadtest::median::median;
 
 use ways::Way;
 
@@ -142,9 +143,4 @@ fn keep_to(core: usize) {
     let mut cores = CpuSet::new();
     cores.set(core);
     let _ = sched_setaffinity(None, &cores);
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -10,7 +10,7 @@ use sluice_loadtest::ports::Port;
 use sluice_loadtest::process::Process;
 use sluice_loadtest::{Content, SoloEdge, client, wait_until};
 
-const SERVER_CORE: usize = 0;
+pub(crate) const SERVER_CORE: usize = 0;
 
 pub(crate) struct Server {
     pub(crate) name: &'static str,
@@ -21,8 +21,18 @@ pub(crate) struct Server {
 }
 
 enum Running {
-    Nginx { _process: Process, _port: Port },
+    Nginx { _process: Nginx, _port: Port },
     Edge { _edge: SoloEdge },
+}
+
+/// Its master ends its worker when it is asked to end, not when it is killed.
+struct Nginx(Process);
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Fails only where it has ended by itself.
+        let _ = self.0.terminate();
+    }
 }
 
 impl Server {
@@ -48,7 +58,8 @@ impl Server {
         let program = if debian.exists() { debian.to_owned() } else { "nginx".into() };
         let arguments = vec!["-p".into(), folder.into(), "-c".into(), config.into()];
         let log = folder.join("nginx.log");
-        let mut process = Process::with_arguments("nginx", program, arguments, log);
+        let mut nginx = Nginx(Process::with_arguments("nginx", program, arguments, log));
+        let process = &mut nginx.0;
         process.start().context("deploy/needs.sh compare installs nginx")?;
         let url = format!("{}/a.bin", port.url());
         wait_until("nginx answers", || {
@@ -62,7 +73,7 @@ impl Server {
         for child in children.split_whitespace() {
             pin(child.parse()?)?;
         }
-        Ok(Self { name: "nginx", url, _running: Running::Nginx { _process: process, _port: port } })
+        Ok(Self { name: "nginx", url, _running: Running::Nginx { _process: nginx, _port: port } })
     }
 
     pub(crate) fn edge(folder: &Path, size: u64) -> anyhow::Result<Self> {

@@ -15,8 +15,10 @@ pub struct Host {
     pub cpu: String,
     pub cores: usize,
     pub kernel: String,
+    #[serde(default)]
     pub rustc: String,
     /// Of git, with `+` behind it where files have changed since.
+    #[serde(default)]
     pub commit: String,
 }
 

@@ -47,7 +47,17 @@ stop() {
     rm -rf "$folder"
 }
 trap stop EXIT
-trap 'echo; echo "Stopping."; exit 0' INT TERM
+
+# Once its checks have passed, this is how it is to end.
+passed=false
+interrupted() {
+    echo
+    echo "Stopping."
+    if $passed; then exit 0; fi
+    exit "$1"
+}
+trap 'interrupted 130' INT
+trap 'interrupted 143' TERM
 
 fail() {
     echo "FAILED: $*" >&2
@@ -212,6 +222,7 @@ echo "  resumed on $(edge_of big.bin) at try $tries, SHA-256 equal"
 start "$victim" sluice-edge
 for n in 1 2 3; do wait_until "edge-$n is ready" 20 ready "${edge_admin_ports[n]}"; done
 wait_until "the coordinator sends downloads to $victim again" 20 all_up
+passed=true
 echo "$victim is started again. All checks passed."
 if $once; then exit 0; fi
 

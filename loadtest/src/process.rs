@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::{env, io};
 
@@ -251,8 +251,14 @@ impl Drop for Process {
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let folder = profile_folder()?;
     let path = folder.join(name);
-    ensure!(path.is_file(), "{} is not built; run: cargo build --workspace --bins", path.display());
+    ensure!(path.is_file(), "{} is not built; run: {}", path.display(), build_command(&folder));
     Ok(path)
+}
+
+/// What builds into a profile's folder.
+fn build_command(folder: &Path) -> &'static str {
+    let is_release = folder.file_name().is_some_and(|name| name == "release");
+    if is_release { "cargo build --release --workspace --bins" } else { "cargo build --workspace --bins" }
 }
 
 /// `target/PROFILE`, where the running program (`target/PROFILE/program`, or `target/PROFILE/deps/test-HASH`) is from.
@@ -267,4 +273,18 @@ pub fn profile_folder() -> anyhow::Result<PathBuf> {
         _ => folder,
     };
     Ok(profile.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_built_where_it_is_looked_for() {
+        for (folder, is_release) in
+            [("target/release", true), ("target/debug", false), ("release/debug", false)]
+        {
+            assert_eq!(build_command(Path::new(folder)).contains("--release"), is_release, "{folder}");
+        }
+    }
 }

@@ -185,6 +185,26 @@ fn downloads_survive_storage_that_hangs_and_a_clock_that_is_off() -> anyhow::Res
     Ok(())
 }
 
+/// To take its record back it has five seconds otherwise; the lease does the same.
+#[test]
+fn an_edge_that_is_told_twice_to_end_waits_for_no_registry() -> anyhow::Result<()> {
+    // While it drains, and when it has nothing left to do but that.
+    for pause in [50, 1500] {
+        let grace = "limits.drain_grace = \"100ms\"";
+        let mut cluster = Cluster::start().edges(1).every_edge(|edge| edge.toml(grace)).etcd(1).ready()?;
+        cluster.etcd().member(0).freeze()?;
+        let edge = cluster.edge(0).process();
+        edge.signal(Signal::TERM)?;
+        std::thread::sleep(Duration::from_millis(pause));
+        ensure!(edge.is_running()?, "ended after one signal");
+        let since = Instant::now();
+        edge.signal(Signal::TERM)?;
+        ensure!(edge.wait()?.success());
+        ensure!(since.elapsed() < Duration::from_millis(2500), "{pause}: {:?}", since.elapsed());
+    }
+    Ok(())
+}
+
 /// Why an edge is degraded.
 fn reason(cluster: &Cluster, edge: usize) -> anyhow::Result<Option<String>> {
     let statuses = cluster.edge_statuses()?;

@@ -3,13 +3,15 @@
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
+use rustix::process::{Pid, kill_process};
 use serde_json::json;
-use sluice_loadtest::process::{Process, binary};
+use sluice_loadtest::process::{Process, Signal, binary, profile_folder};
 use sluice_loadtest::{Cluster, client, tool, wait_until};
 use sluice_shared::confinement::{Confined, Confinement};
 
@@ -263,6 +265,24 @@ fn every_configuration_for_operators_is_valid() -> anyhow::Result<()> {
 fn compose_file_and_chart_are_what_their_readers_take() -> anyhow::Result<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/deployment.py");
     tool::run(tool::python()?, &[script, deploy()])?;
+    Ok(())
+}
+
+#[test]
+fn a_demo_that_is_ended_before_its_checks_are_over_has_not_passed() -> anyhow::Result<()> {
+    let target = tempfile::tempdir()?;
+    symlink(profile_folder()?, target.path().join("release"))?;
+    let mut demo = Command::new(deploy().join("demo.sh"))
+        .arg("--once")
+        .env("CARGO_TARGET_DIR", target.path())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut said = BufReader::new(demo.stdout.take().context("it has an output")?).lines();
+    ensure!(said.any(|line| line.is_ok_and(|line| line.starts_with("Sample files"))), "it does not begin");
+    kill_process(Pid::from_child(&demo), Signal::TERM)?;
+    let said: Vec<String> = said.collect::<Result<_, _>>()?;
+    let ended = demo.wait()?;
+    ensure!(ended.code() == Some(143), "{ended}: {said:?}");
     Ok(())
 }
 

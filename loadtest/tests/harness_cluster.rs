@@ -4,10 +4,16 @@
 
 mod harness;
 
-use harness::{Harness, Running};
-use serde_json::Value;
-use sluice_loadtest::Cluster;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
+
+use harness::liar::{Liar, Lie};
+use harness::{Harness, Running, at_terminal, programs_with};
+use rustix::process::Signal;
+use serde_json::{Value, json};
 use sluice_loadtest::ports::Port;
+use sluice_loadtest::{Cluster, wait_until};
 
 const SCENARIO: &str = "duration = \"7s\"\nwarm_up = \"0s\"\n\
     [load]\nmodel = \"open\"\nrate = 60.0\n\
@@ -83,25 +89,37 @@ fn an_edge_that_is_cut_off_costs_no_download() {
 fn faults_that_a_cluster_cannot_have_are_told_before_it_starts() {
     let ended = cluster(&["--edges", "2"], &fault("1s", "kill", "edge-3")).end();
     assert!(ended.code == Some(1) && ended.err.contains("faults.toml:4:7: is none"), "{}", ended.err);
+    let ended = cluster(&["--edges", "2"], &fault("7s", "kill", "edge-1")).end();
+    assert!(ended.code == Some(1) && ended.err.contains("faults.toml:2:6: comes too late"), "{}", ended.err);
     let ended = cluster(&["--coordinators", "2"], "").end();
     assert!(ended.code == Some(1) && ended.err.contains("--redis"), "{}", ended.err);
 }
 
-/// A conductor of one joiner, and the joiner; both have begun.
-fn joined(scenario: &str, url: &str) -> (Running, Running) {
+#[test]
+fn a_fault_that_cannot_be_inflicted_is_told_and_fails_the_run() {
+    let faults = fault("500ms", "kill", "edge-1") + &fault("1s", "kill", "edge-1");
+    let ended = cluster(&["--edges", "2"], &faults).end();
+    assert_eq!(ended.code, Some(1), "{}", ended.out);
+    assert!(ended.err.contains("1 faults could not be inflicted"), "{}", ended.err);
+    let told = "edge-1 killed: FAILED: edge-1 does not run";
+    assert_eq!(events(&ended.report), ["edge-1 killed", told]);
+    assert!(ended.out.contains(" s  edge-1 killed\n") && ended.out.contains(told), "{}", ended.out);
+}
+
+/// A conductor of one joiner, and the joiner; both have begun. `target` is whom they ask, as an argument and its value.
+fn joined(scenario: &str, target: [&str; 2]) -> (Running, Running) {
     let port = Port::take().unwrap();
     let address = port.address();
     let words =
         ["run", "--json-lines", "--threads", "1", "--report", "{}/report", "--secret-file", "{}/secret"];
-    let conductor =
-        Harness::new(&[&words[..], &["--coordinator", url, "--joiners", "1", "--listen", &address]].concat())
-            .scenario(scenario);
+    let conductor = Harness::new(&[&words[..], &target, &["--joiners", "1", "--listen", &address]].concat())
+        .scenario(scenario);
     conductor.write_secret("secret", "of this run");
     let mut conductor = conductor.start();
     conductor
         .wait_for(|line| line["note"].as_str().is_some_and(|note| note.contains("Waiting for 1 machines")));
     // A stranger is not waited for.
-    let stranger = Harness::run(&["--join", &address, "--secret-file", "{}/secret"]);
+    let stranger = Harness::new(&["run", "--quiet", "--join", &address, "--secret-file", "{}/secret"]);
     stranger.write_secret("secret", "another");
     let ended = stranger.end();
     assert!(ended.code == Some(1) && ended.err.contains("does not know the secret"), "{}", ended.err);
@@ -119,7 +137,8 @@ const JOINED: &str = "warm_up = \"0s\"\n[load]\nmodel = \"open\"\nrate = 100.0\n
 #[test]
 fn two_machines_make_one_run_with_one_report() {
     let mut cluster = Cluster::start().edges(1).file("a.bin", 1000).ready().unwrap();
-    let (conductor, joiner) = joined(&format!("duration = \"2s\"\n{JOINED}"), &cluster.coordinator().url());
+    let (conductor, joiner) =
+        joined(&format!("duration = \"2s\"\n{JOINED}"), ["--coordinator", &cluster.coordinator().url()]);
     let report = conductor.end().well();
     assert_eq!(joiner.end().code, Some(0));
     assert_eq!(report["generators"].as_array().unwrap().len(), 2);
@@ -130,10 +149,37 @@ fn two_machines_make_one_run_with_one_report() {
 }
 
 #[test]
+fn clients_of_a_closed_loop_are_shared_out_between_machines() {
+    let mut cluster = Cluster::start().edges(1).file("a.bin", 1000).ready().unwrap();
+    // Each downloads once.
+    let scenario = "duration = \"2s\"\nwarm_up = \"0s\"\ndrain = \"1s\"\n[load]\nclients = 6\nthink = \"1m\"\n\
+                    [[files]]\nname = \"a.bin\"\nsize = 1000\n";
+    let (conductor, joiner) = joined(scenario, ["--coordinator", &cluster.coordinator().url()]);
+    let report = conductor.end().well();
+    assert_eq!(joiner.end().code, Some(0));
+    assert_eq!(report["generators"].as_array().unwrap().len(), 2);
+    assert_eq!(report["tally"]["ended"], 6);
+}
+
+#[test]
+fn a_machine_that_still_drains_is_waited_for() {
+    // The conductor's one download ends at once. The joiner's begins a second later, and ends long after the conductor.
+    let liar = Liar::start(Lie::Late(Duration::from_secs(16)), 1000);
+    let scenario = "duration = \"2s\"\nwarm_up = \"0s\"\ndrain = \"60s\"\n\
+                    [load]\nmodel = \"open\"\nrate = 1.0\narrivals = \"constant\"\n\
+                    [[files]]\nname = \"a.bin\"\nsize = 1000\n";
+    let (conductor, joiner) = joined(scenario, ["--url", &liar.url()]);
+    let report = conductor.end().well();
+    assert_eq!(joiner.end().code, Some(0));
+    assert!(report["lost"].as_object().unwrap().is_empty(), "{}", report["lost"]);
+    assert_eq!(report["tally"]["ended"], 2);
+}
+
+#[test]
 fn a_machine_that_is_lost_is_named_and_not_waited_for() {
     let mut cluster = Cluster::start().edges(1).file("a.bin", 1000).ready().unwrap();
     let (conductor, mut joiner) =
-        joined(&format!("duration = \"2s\"\n{JOINED}"), &cluster.coordinator().url());
+        joined(&format!("duration = \"2s\"\n{JOINED}"), ["--coordinator", &cluster.coordinator().url()]);
     joiner.child.kill().unwrap();
     joiner.child.wait().unwrap();
     let ended = conductor.end();
@@ -150,8 +196,9 @@ fn a_machine_that_is_lost_is_named_and_not_waited_for() {
 #[test]
 fn ctrl_c_at_the_conductor_ends_the_run_on_all_machines() {
     let mut cluster = Cluster::start().edges(1).file("a.bin", 1000).ready().unwrap();
-    let (conductor, joiner) = joined(&format!("duration = \"300s\"\n{JOINED}"), &cluster.coordinator().url());
-    conductor.signal(rustix::process::Signal::INT);
+    let (conductor, joiner) =
+        joined(&format!("duration = \"300s\"\n{JOINED}"), ["--coordinator", &cluster.coordinator().url()]);
+    conductor.signal(Signal::INT);
     let report = conductor.end().well();
     assert_eq!(joiner.end().code, Some(0));
     assert_eq!(report["generators"].as_array().unwrap().len(), 2);
@@ -173,25 +220,76 @@ fn reports_are_compared_with_intervals() {
     let ended = Harness::new(&["compare", "--output", "json", path, path]).end();
     let comparison: Value = serde_json::from_str(&ended.out).unwrap();
     assert_eq!(comparison["figures"][0]["ratio"], 1.0);
+    // What ended after the last second, or was given up, is in no second's times.
+    let mut slow = report;
+    slow["tally"]["latency"].as_array_mut().unwrap().push(json!([3_000_000, 50]));
+    let slow_path = folder.path().join("slow.json");
+    std::fs::write(&slow_path, slow.to_string()).unwrap();
+    let ended = Harness::new(&["compare", "--output", "json", path, slow_path.to_str().unwrap()]).end();
+    let comparison: Value = serde_json::from_str(&ended.out).unwrap();
+    for figure in [&comparison["figures"][4], &comparison["figures"][6]] {
+        assert!((figure["after"].as_f64().unwrap() - 3.0).abs() < 0.01, "{figure}");
+        assert!(figure["ratio"].as_f64().unwrap() > 2.0 && figure["interval"].is_null(), "{figure}");
+    }
     std::fs::write(folder.path().join("b.json"), "{\"format\": 99}").unwrap();
     let ended = Harness::new(&["compare", path, folder.path().join("b.json").to_str().unwrap()]).end();
     assert!(ended.code == Some(1) && ended.err.contains("b.json"), "{}", ended.err);
 }
 
+/// What is started for a test has this variable, with the test's folder.
+const MARK: &str = "HARNESS_TEST";
+
+/// A cluster of one edge that is asked all the time.
+fn marked_cluster(form: &[&str]) -> (Harness, String) {
+    let words =
+        ["cluster", "--root", "{}/files", "--edges", "1", "--", "--report", "{}/report", "--scenario"];
+    let mut harness = Harness::new(&[&words[..], &["{}/scenario.toml"], form].concat());
+    harness.write("scenario.toml", SCENARIO);
+    let mark = harness.folder.path().to_str().unwrap().to_owned();
+    harness.command.env(MARK, &mark);
+    (harness, mark)
+}
+
 #[test]
-fn ctrl_c_at_a_terminal_ends_a_cluster_with_a_report_and_leaves_nothing_running() {
+fn a_signal_ends_a_cluster_with_a_report_and_leaves_nothing_running() {
     use std::os::unix::process::CommandExt as _;
-    let harness = Harness::new(&["cluster", "--root", "{}/files", "--edges", "1", "--", "--json-lines"]);
-    let report = harness.folder.path().join("report");
-    let scenario = harness.write("scenario.toml", SCENARIO);
-    let mut harness = harness.argument("--report").argument(report.to_str().unwrap());
-    harness = harness.argument("--scenario").argument(scenario.to_str().unwrap());
-    harness.command.process_group(0);
-    let mut running = harness.start();
-    running.wait_for(|line| line["ended"].as_u64().is_some_and(|ended| ended > 0));
-    running.signal_group(rustix::process::Signal::INT);
-    let report = running.end().well();
-    let address = report["target"][0].as_str().unwrap().trim_start_matches("http://").to_owned();
-    let refused = std::net::TcpStream::connect(&address).unwrap_err();
-    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    for signal in [Signal::INT, Signal::TERM] {
+        let (mut harness, mark) = marked_cluster(&["--json-lines"]);
+        // As a terminal sends it: to all that is in the foreground.
+        harness.command.process_group(0);
+        let mut running = harness.start();
+        running.wait_for(|line| line["ended"].as_u64().is_some_and(|ended| ended > 0));
+        assert!(programs_with(MARK, &mark).len() > 2, "the variable is handed on");
+        running.signal_group(signal);
+        running.end().well();
+        assert_eq!(programs_with(MARK, &mark), [""; 0], "{signal:?}");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_cluster_that_is_not_up_yet() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let (harness, mark) = marked_cluster(&["--json-lines"]);
+        let mut running = harness.start();
+        running.wait_for(|line| line["note"].as_str().is_some_and(|note| note.contains("Starting")));
+        running.signal(signal);
+        let ended = running.end();
+        assert!(ended.code == Some(1) && ended.err.contains("interrupted before"), "{}", ended.err);
+        assert_eq!(programs_with(MARK, &mark), [""; 0], "{signal:?}");
+    }
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_a_cluster_with_a_report_and_leaves_nothing_running() {
+    let (harness, mark) = marked_cluster(&[]);
+    let mut terminal = at_terminal(&harness.command).stdout(Stdio::piped()).spawn().unwrap();
+    let mut shown = BufReader::new(terminal.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(shown.any(|line| line.contains("under way")));
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    wait_until("all programs have ended", || Ok(programs_with(MARK, &mark).is_empty())).unwrap();
+    let report = std::fs::read_to_string(harness.folder.path().join("report/report.json")).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert!(report["tally"]["ended"].as_u64() > Some(0));
+    assert!(report["seconds"].as_f64() < report["seconds_wanted"].as_f64());
 }

@@ -8,11 +8,11 @@ mod harness;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{Harness, quantile};
+use harness::{Harness, at_terminal, quantile};
 use rustix::process::Signal;
 use serde_json::Value;
 use sluice_loadtest::ports::Port;
-use sluice_loadtest::{Cluster, Content, SoloEdge, caller};
+use sluice_loadtest::{Cluster, Content, SoloEdge, caller, tool};
 use tempfile::TempDir;
 
 const SIZE: u64 = 16 << 10;
@@ -111,6 +111,20 @@ fn ctrl_c_ends_a_run_with_a_report_of_what_was_measured() {
 }
 
 #[test]
+fn a_terminal_shows_a_run_as_it_goes_and_its_result() {
+    let (_edge, _root, url) = edge_with("", SIZE);
+    let harness = Harness::new(&["run", "--url", &url, "--scenario", "{}/scenario.toml"]);
+    harness.write("scenario.toml", &one_file(SIZE, "duration = \"3s\"\nload.clients = 2"));
+    let shown = tool::complete(&mut at_terminal(&harness.command)).unwrap();
+    // Each second is written over the one before it.
+    assert!(shown.contains("A\x1b[J"), "{shown}");
+    for part in ["of 3 s", "under way", "so far   p50", "100.0 % ████", "downloads in 3.0 s", "generator on"]
+    {
+        assert!(shown.contains(part), "no {part} in {shown}");
+    }
+}
+
+#[test]
 fn a_generator_that_cannot_keep_up_says_so() {
     let (_edge, _root, url) = edge_with("", 1 << 20);
     // More than a thread can check in a second, many times over.
@@ -137,6 +151,65 @@ fn downloads_beyond_the_bound_of_an_open_loop_wait_and_their_waiting_counts() {
     assert!(report["tally"]["held"].as_u64().unwrap() > 0);
     assert!(quantile(&report["tally"]["latency"], 0.9) > 0.1);
     assert!(report["generators"][0]["remarks"].to_string().contains("in_flight_max"));
+}
+
+#[test]
+fn downloads_that_were_due_and_never_began_are_counted_with_their_age() {
+    const RATE: u64 = 50;
+    const SECONDS: u64 = 3;
+    let (mut edge, _root, url) = edge_with("", SIZE);
+    let load = format!(
+        "duration = \"{SECONDS}s\"\ndrain = \"0s\"\n[load]\nmodel = \"open\"\nrate = {RATE}.0\n\
+         arrivals = \"constant\"\nin_flight_max = 2"
+    );
+    let mut running =
+        Harness::new(&["run", "--json-lines", "--report", "{}/report", "--threads", "1", "--url", &url])
+            .scenario(&one_file(SIZE, &load))
+            .start();
+    running.wait_for(|line| line["ended"].as_u64().is_some_and(|ended| ended > 0));
+    edge.member().process().signal(Signal::STOP).unwrap();
+    let ended = running.end();
+    edge.member().process().signal(Signal::CONT).unwrap();
+    let page = ended.page.clone();
+    let report = ended.well();
+    let (begun, never) = (&report["tally"]["begun"], report["tally"]["never_begun"].as_u64().unwrap());
+    assert!(never > RATE, "{never}");
+    assert_eq!(begun.as_u64().unwrap() + never, RATE * SECONDS);
+    assert!(quantile(&report["tally"]["latency"], 0.99) > 1.0);
+    let remark = format!("{never} downloads were due and had not begun");
+    assert!(report["generators"][0]["remarks"].to_string().contains(&remark) && page.contains(&remark));
+}
+
+#[test]
+fn a_run_that_ends_in_its_warm_up_has_measured_nothing_and_says_so() {
+    let (_edge, _root, url) = edge_with("", SIZE);
+    let mut running = Harness::new(&["run", "--json-lines", "--report", "{}/report", "--url", &url])
+        .scenario("warm_up = \"300s\"\nload.clients = 1\n[[files]]\nname = \"a.bin\"\nsize = \"16KiB\"\n")
+        .start();
+    running.wait_for(|line| line["ended"].as_u64().is_some_and(|ended| ended > 0));
+    running.signal(Signal::INT);
+    let page = running.end().page;
+    assert!(page.contains("Nothing was measured") && !page.contains("kept up"), "the page says so");
+}
+
+#[test]
+fn what_the_warm_up_took_is_in_no_percentile() {
+    let (mut edge, _root, url) = edge_with("", SIZE);
+    let load = "warm_up = \"3s\"\nduration = \"1s\"\n[load]\nmodel = \"open\"\nrate = 50.0";
+    let text = one_file(SIZE, load).replacen("warm_up = \"0s\"\n", "", 1);
+    let mut running = Harness::new(&["run", "--json-lines", "--report", "{}/report", "--url", &url])
+        .scenario(&text)
+        .start();
+    running.wait_for(|line| line["ended"].as_u64().is_some_and(|ended| ended > 0));
+    edge.member().process().signal(Signal::STOP).unwrap();
+    thread::sleep(Duration::from_secs(1));
+    edge.member().process().signal(Signal::CONT).unwrap();
+    let report = running.end().well();
+    assert!(report["warm_up"]["ended"].as_u64().unwrap() > 0);
+    assert_eq!(report["warm_up"]["latency"], Value::Array(vec![]));
+    for times in ["latency", "first_byte"] {
+        assert!(quantile(&report["tally"][times], 1.0) < 0.5, "{times}: {}", report["tally"][times]);
+    }
 }
 
 #[test]

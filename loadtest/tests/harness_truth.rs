@@ -18,6 +18,11 @@ fn scenario(requests: &str) -> String {
     )
 }
 
+/// One client: what it sees is in the order in which the server said it.
+fn one_client(requests: &str) -> String {
+    scenario(requests).replace("clients = 4", "clients = 1")
+}
+
 fn against(lie: Lie, requests: &str) -> Ended {
     let liar = Liar::start(lie, SIZE);
     Harness::run(&["--url", &liar.url()]).scenario(&scenario(requests)).end()
@@ -37,6 +42,29 @@ fn a_server_that_tells_the_truth_is_believed() {
     }
     assert!(tally["resumed"].as_u64().unwrap() > 0);
     assert_eq!(tally["wrong"], 0);
+}
+
+#[test]
+fn a_server_that_tells_the_truth_in_odd_ways_is_not_blamed() {
+    let liar = Liar::start(Lie::OddManners, SIZE);
+    let text = scenario(&[WHOLE, RANGE, RESUME].concat()) + "[client]\ntries = 100\npause = \"1ms\"\n";
+    let report = Harness::run(&["--url", &liar.url()]).scenario(&text).end().well();
+    assert!(report["tally"]["breaks"]["status 503"].as_u64().unwrap() > 0);
+    assert!(report["tally"]["kinds"]["resume"].is_array());
+}
+
+#[test]
+fn a_lie_of_the_warm_up_is_told_and_is_one() {
+    let liar = Liar::start(Lie::AtFirst, SIZE);
+    let text = scenario(WHOLE).replace("warm_up = \"0s\"", "warm_up = \"1s\"");
+    let ended = Harness::run(&["--url", &liar.url()]).scenario(&text).end();
+    assert_eq!(ended.code, WRONG, "{}", ended.out);
+    let (tally, warm_up) = (&ended.report["tally"], &ended.report["warm_up"]);
+    assert_eq!((&tally["wrong"], &warm_up["wrong"]), (&0.into(), &5.into()));
+    assert_eq!(warm_up["failures"]["wrong bytes"], 5);
+    assert!(ended.out.contains("failed in the warm-up: 5 × wrong bytes"), "{}", ended.out);
+    assert!(ended.out.contains("5 ANSWERS WERE WRONG, 5 OF THEM IN THE WARM-UP"), "{}", ended.out);
+    assert!(ended.page.contains("in the warm-up: whole of f/"));
 }
 
 #[test]
@@ -91,11 +119,21 @@ fn another_range_is_found_whether_it_is_admitted_or_not() {
 #[test]
 fn an_etag_that_changes_is_found_between_ranges_and_between_downloads() {
     for requests in [RESUME, WHOLE] {
-        let ended = against(Lie::OtherEtag, requests);
+        let liar = Liar::start(Lie::OtherEtag, SIZE);
+        let ended = Harness::run(&["--url", &liar.url()]).scenario(&one_client(requests)).end();
         assert!(ended.failures("ETag changed") > 0, "{}", ended.out);
         let fault = ended.report["tally"]["faults"][0].as_str().unwrap();
         assert!(fault.contains("from \"0\" to \"1\""), "{fault}");
     }
+}
+
+#[test]
+fn what_one_thread_was_told_is_held_against_what_another_is() {
+    let liar = Liar::start(Lie::EtagByConnection, SIZE);
+    // Each thread has one client, and so one connection.
+    let text = scenario(WHOLE).replace("clients = 4", "clients = 2");
+    let ended = Harness::run(&["--threads", "2", "--url", &liar.url()]).scenario(&text).end();
+    assert!(ended.failures("ETag changed") > 0, "{}", ended.out);
 }
 
 #[test]
@@ -108,14 +146,27 @@ fn a_manifest_s_hash_is_held_against_what_comes_whole_or_in_parts() {
     };
     let text =
         format!("duration = \"1s\"\nwarm_up = \"0s\"\n[[files]]\nmanifest = \"SHA256SUMS\"\n{WHOLE}{RESUME}");
-    for (content, code) in [("a.bin", Some(0)), ("other", Some(1))] {
-        let liar = Liar::start(Lie::None, SIZE);
+    for (lie, content, code) in
+        [(Lie::None, "a.bin", Some(0)), (Lie::None, "other", Some(1)), (Lie::Empty, "a.bin", Some(1))]
+    {
+        let liar = Liar::start(lie, SIZE);
         let harness = Harness::run(&["--url", &liar.url()]);
         harness.write("SHA256SUMS", &hash("a.bin", content));
         let ended = harness.scenario(&text).end();
-        assert_eq!(ended.code, code, "{}", ended.out);
-        assert_eq!(ended.failures("wrong SHA-256") > 0, content == "other", "{}", ended.out);
+        assert_eq!(ended.code, code, "{lie:?}, {content}: {}", ended.out);
+        assert_eq!(ended.failures("wrong SHA-256") > 0, code == Some(1), "{lie:?}, {content}: {}", ended.out);
     }
+}
+
+#[test]
+fn a_file_of_unknown_size_comes_whole_and_is_held_to_its_hash_whatever_is_asked() {
+    let liar = Liar::start(Lie::None, SIZE);
+    let harness = Harness::run(&["--url", &liar.url()]);
+    harness.write("SHA256SUMS", &format!("{}  a.bin\n", "00".repeat(32)));
+    let text =
+        format!("duration = \"500ms\"\nwarm_up = \"0s\"\n[[files]]\nmanifest = \"SHA256SUMS\"\n{RANGE}");
+    let ended = harness.scenario(&text).end();
+    assert!(ended.code == WRONG && ended.failures("wrong SHA-256") > 0, "{}", ended.out);
 }
 
 #[test]

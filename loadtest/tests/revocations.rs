@@ -11,7 +11,8 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 use sluice_loadtest::certificates::AUTHORITY;
 use sluice_loadtest::client::{self, Request};
-use sluice_loadtest::{Cluster, wait_until, wait_until_within};
+use sluice_loadtest::faulty_store::FaultyStore;
+use sluice_loadtest::{Cluster, Content, wait_until, wait_until_within};
 use sluice_shared::file_id::FileId;
 use sluice_shared::token::{Claims, NumericDate};
 
@@ -142,6 +143,37 @@ fn a_block_drops_what_is_cached_and_cuts_transfers_only_where_asked_to() -> anyh
     ensure!(second.body(&head, "GET")?.read_to_end(&mut body).is_err(), "it is cut");
     ensure!(body.len() < 64 << 20);
     Ok(())
+}
+
+/// It is not among the transfers yet, and was judged before.
+#[test]
+fn what_waits_for_the_store_obeys_a_revocation() -> anyhow::Result<()> {
+    const SIZE: u64 = 4 << 20;
+    let (source, mount) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    sluice_loadtest::settings::mark_store(source.path())?;
+    Content::new("cold.bin", SIZE).write(&source.path().join("cold.bin"))?;
+    let store = FaultyStore::mount(source.path(), mount.path())?;
+    let root = format!("root = {:?}", mount.path());
+    let cluster = Cluster::start().edges(1).every_edge(|edge| edge.toml(&root)).etcd(1).ready()?;
+    // The store goes first when all is dropped, so that the edge can end.
+    let (store, cluster) = &(store, cluster);
+    let url = |file: &str, user: &str| -> anyhow::Result<String> {
+        let token = token(cluster, file, user, None)?;
+        Ok(format!("{}/download?token={token}", cluster.edges()[0].url()))
+    };
+    store.hold_reads("cold.bin");
+    let (anns, bobs, none) = (url("cold.bin", "ann")?, url("cold.bin", "bob")?, url("none.bin", "ann")?);
+    std::thread::scope(|scope| {
+        let waiting = [&anns, &bobs].map(|url| scope.spawn(move || client::get_here(url)));
+        wait_until("the store is asked", || Ok(store.held() > 0))?;
+        revoke(cluster, "user", "ann")?;
+        wait_until_within(SOON, "the edge refuses her", || Ok(client::get_here(&none)?.status() == 403))?;
+        store.release();
+        let statuses = waiting.map(|waiting| Ok(waiting.join().expect("it asks")?.status()));
+        let statuses = statuses.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+        ensure!(statuses == [403, 200], "{statuses:?}");
+        Ok(())
+    })
 }
 
 #[test]

@@ -4,11 +4,18 @@
 
 mod support;
 
-use std::io::Read as _;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use sluice_loadtest::certificates;
 use sluice_loadtest::client::Connection;
 use sluice_loadtest::faulty_store::{FaultyStore, Which};
 use sluice_loadtest::process::Signal;
@@ -362,4 +369,95 @@ fn an_edge_that_ends_while_reads_are_stuck_gives_up_its_ports_and_its_clients() 
     }
     rig.store.release();
     assert!(rig.edge.member().process().wait().unwrap().success());
+}
+
+/// Opened and reset, a stream is none of a hundred any more to HTTP/2; what it asked for has to be over, too.
+#[test]
+fn who_takes_requests_back_while_the_store_hangs_is_sent_away() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates::write(folder.path(), certificates::USUAL).unwrap();
+    let file = |name| folder.path().join(name);
+    let (cert, key) = (file(certificates::SERVER), file(certificates::SERVER_KEY));
+    let tls = format!("tls.cert_file = {cert:?}\ntls.key_file = {key:?}");
+    let rig = Rig::start([("stuck.bin", MIB)], |settings| settings.toml(&tls));
+    let target = rig.edge.target("stuck.bin", "ann").unwrap();
+    rig.store.hold_reads("");
+    let began = Instant::now();
+    let mut client = Http2::connect(&rig.edge.address(), &file(certificates::AUTHORITY)).unwrap();
+    let asked = (0..1000).take_while(|asked| client.asks_and_takes_back(2 * asked + 1, &target).is_ok()).count();
+    assert!(asked < 1000 && began.elapsed() < STORAGE_TIMEOUT, "{asked} in {:?}", began.elapsed());
+    assert_eq!(client.farewell, Some(11), "ENHANCE_YOUR_CALM, after {asked}");
+    rig.store.release();
+    rig.wait_until_well();
+}
+
+/// HTTP/2 (RFC 9113) whose every frame is the test's.
+struct Http2 {
+    stream: StreamOwned<ClientConnection, TcpStream>,
+    /// The code of the server's GOAWAY.
+    farewell: Option<u32>,
+}
+
+impl Http2 {
+    fn connect(address: &str, authority: &Path) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(authority)?)?;
+        let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?;
+        let mut config = config.with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let tls = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost")?)?;
+        let socket = TcpStream::connect(address)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut stream = StreamOwned::new(tls, socket);
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")?;
+        let mut client = Self { stream, farewell: None };
+        client.say(4, 0, 0, &[])?;
+        Ok(client)
+    }
+
+    fn say(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let frame = [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat();
+        self.stream.write_all(&frame)
+    }
+
+    /// HEADERS, and RST_STREAM once that has been read.
+    fn asks_and_takes_back(&mut self, stream: u32, target: &str) -> std::io::Result<()> {
+        let fields = [(":method", "GET"), (":scheme", "https"), (":authority", "e"), (":path", target)];
+        let head: Vec<u8> =
+            fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect();
+        self.say(1, 5, stream, &head)?;
+        self.say(6, 0, 0, &[0; 8])?;
+        loop {
+            let mut header = [0; 9];
+            self.stream.read_exact(&mut header)?;
+            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+            let mut payload = vec![0; length as usize];
+            self.stream.read_exact(&mut payload)?;
+            match header[3] {
+                7 => self.farewell = Some(u32::from_be_bytes(payload[4..8].try_into().unwrap())),
+                6 if header[4] & 1 != 0 => return self.say(3, 0, stream, &8_u32.to_be_bytes()),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A text as HPACK writes it (RFC 7541 §5.2).
+fn text(text: &str) -> Vec<u8> {
+    let (length, mut bytes) = (text.len(), Vec::new());
+    match length.checked_sub(127) {
+        None => bytes.push(u8::try_from(length).unwrap()),
+        Some(mut left) => {
+            bytes.push(127);
+            while left >= 128 {
+                bytes.push(u8::try_from(left % 128 + 128).unwrap());
+                left /= 128;
+            }
+            bytes.push(u8::try_from(left).unwrap());
+        }
+    }
+    [&bytes, text.as_bytes()].concat()
 }

@@ -132,6 +132,30 @@ pub fn quantile(times: &Value, part: f64) -> f64 {
     found.map(|(micros, _)| *micros as f64 / 1e6).unwrap()
 }
 
+/// The same command at a terminal of its own, whose text comes on standard output.
+pub fn at_terminal(command: &Command) -> Command {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    // Whoever runs the tests may ignore the signal of a terminal that is closed.
+    let line = format!("exec env --default-signal=HUP {}", words.join(" "));
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--return", "--command", &line, "/dev/null"]).stdin(Stdio::null());
+    terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    terminal
+}
+
+/// Programs that have this variable from whoever started them.
+pub fn programs_with(name: &str, value: &str) -> Vec<String> {
+    let variable = format!("{name}={value}");
+    let has = |path: &Path| {
+        let environment = fs::read(path.join("environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|found| found == variable.as_bytes())
+    };
+    let processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let found = processes.filter(|path| has(path));
+    found.map(|path| fs::read_to_string(path.join("comm")).unwrap_or_default()).collect()
+}
+
 pub struct Running {
     pub child: Child,
     out: BufReader<std::process::ChildStdout>,

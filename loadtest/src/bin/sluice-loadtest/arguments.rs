@@ -23,10 +23,18 @@ pub(crate) enum Command {
     /// Makes the files that a scenario asks for.
     Files(Files),
     /// Compares two reports: ratios with the intervals that they lie in.
+    ///
+    /// Intervals are drawn from what the seconds of both runs measured, so they say how far chance goes within a run. Where
+    /// these do not show it, there is none ("–"): in runs of less than eight intervals, for a quantile that fewer than ten
+    /// downloads of a run exceed (p99 takes 1000 downloads, p99.9 10,000), and for the maximum, which nothing exceeds.
     Compare(Compare),
     /// Routes a simulated cluster's requests by the coordinator's own code, while edges come, go and flap.
     Simulate(Simulate),
 }
+
+/// What is the conductor's to say, and not a joiner's.
+const CONDUCTORS: [&str; 9] =
+    ["scenario", "duration", "rate", "clients", "seed", "report", "joiners", "listen", "join_timeout"];
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("whom").required(true))]
@@ -38,7 +46,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "URL", group = "whom")]
     pub(crate) url: Option<String>,
     /// Takes part in the run of this conductor, host:port, which says what to do.
-    #[arg(long, value_name = "ADDRESS", group = "whom", requires = "secret_file", conflicts_with_all = ["scenario", "joiners"])]
+    #[arg(long, value_name = "ADDRESS", group = "whom", requires = "secret_file", conflicts_with_all = CONDUCTORS)]
     pub(crate) join: Option<String>,
     #[command(flatten)]
     pub(crate) manner: Manner,
@@ -158,4 +166,37 @@ pub(crate) struct Simulate {
     /// Where the results go; a plot goes beside it.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_joiner_says_nothing_that_is_the_conductors_to_say() {
+        let parsed = |rest: &[&str]| {
+            let joiner = ["sluice-loadtest", "run", "--join", "conductor:7411", "--secret-file", "secret"];
+            Arguments::try_parse_from([&joiner[..], rest].concat()).map_err(|error| error.kind())
+        };
+        for rest in [&[][..], &["--threads", "2"], &["--quiet"], &["--json-lines"]] {
+            assert!(parsed(rest).is_ok(), "{rest:?}");
+        }
+        for rest in [
+            ["--scenario", "scenario.toml"],
+            ["--duration", "1s"],
+            ["--rate", "1"],
+            ["--clients", "1"],
+            ["--seed", "1"],
+            ["--report", "report"],
+            ["--joiners", "1"],
+            ["--listen", "0.0.0.0:1"],
+            ["--join-timeout", "1s"],
+            ["--coordinator", "http://127.0.0.1"],
+            ["--url", "http://127.0.0.1"],
+        ] {
+            assert_eq!(parsed(&rest).err(), Some(ErrorKind::ArgumentConflict), "{rest:?}");
+        }
+    }
 }

@@ -8,18 +8,21 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc as thread_mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Parser;
 use sluice_loadtest::Cluster;
 use sluice_loadtest::faulty_store::FaultyStore;
-use tokio::sync::mpsc;
+use sluice_loadtest::interrupts::Interrupts;
+use tokio::sync::mpsc::{self, error::SendError};
+use tokio::time::Instant;
 
 use crate::arguments;
 use crate::files;
 use crate::run::{Job, Others, Progress, conclude};
-use crate::scenario::{Overrides, Scenario, Source};
+use crate::scenario::Scenario;
+use crate::summary::Summary;
 use crate::worker::Target;
 use faults::{Fault, Needs};
 use inflict::Victims;
@@ -44,50 +47,41 @@ pub(crate) fn command(arguments: &arguments::Cluster) -> anyhow::Result<bool> {
         "several coordinators share a state: add --redis"
     );
     let manner = RunArguments::parse_from(&arguments.run).manner;
-    let source = Source::load(manner.scenario.as_deref())?;
-    let scenario = Scenario::of(&source, &Overrides::default())?;
+    // Whom it asks is known once the cluster is up.
+    let mut job = Job::new(&manner, Target::Coordinators(Vec::new()))?;
+    let scenario = Scenario::of(&job.source, &job.overrides)?;
     let planned = match &arguments.faults {
         None => Vec::new(),
-        Some(path) => faults::load(path, arguments)?,
+        Some(path) => faults::load(path, arguments, scenario.warm_up + scenario.duration)?,
     };
     let needs = Needs::of(&planned);
     fs::create_dir_all(&arguments.root)
         .with_context(|| format!("cannot make {}", arguments.root.display()))?;
     let root = arguments.root.canonicalize()?;
     files::make(&scenario, &root)?;
+    // What is started from here on has to be ended, whoever wants it to end and when.
+    let mut interrupts = Interrupts::listen()?;
     let mut progress = Progress::new(&manner);
     progress.note("Starting the cluster.")?;
     // Of the store that can be held, if one is wanted; it has to go before its edges can end.
     let mounted = needs.store.then(|| Mounted::new(&root)).transpose()?;
     let store = mounted.as_ref().map_or(&*root, Mounted::path);
-    let cluster = unless_interrupted(|| started(arguments, &needs, store))?;
+    let cluster = started(arguments, &needs, store)?;
+    ensure!(interrupts.take().is_none(), "interrupted before the cluster was up");
     if needs.hosts && !cluster.is_apart() {
         bail!("a fault cuts a host off, which takes the right to make network namespaces (run as root)");
     }
     let urls = cluster.coordinators().iter().map(|coordinator| coordinator.url());
-    let job = Job::new(&manner, Target::Coordinators(urls.collect()))?;
+    job.target = Target::Coordinators(urls.collect());
     let victims = Victims { cluster, store: mounted };
-    let (victims, summary) = run_amid(&job, victims, planned, &mut progress)?;
-    drop(victims);
-    conclude(&summary, &manner, &progress)
-}
-
-/// Starts something to its end, even where Ctrl-C comes meanwhile: what was started has to be ended.
-fn unless_interrupted<T: Send>(start: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    thread::scope(|scope| {
-        let (tell, mut told) = tokio::sync::oneshot::channel();
-        scope.spawn(move || tell.send(start()));
-        runtime.block_on(async {
-            let interrupted = tokio::select! {
-                started = &mut told => return started.context("the start has panicked")?,
-                interrupted = tokio::signal::ctrl_c() => interrupted,
-            };
-            drop(told.await);
-            interrupted.context("cannot wait for Ctrl-C")?;
-            bail!("interrupted before the cluster was up")
-        })
-    })
+    let (summary, failed) = run_amid(&job, victims, planned, &mut progress)?;
+    let is_right = conclude(&summary, &manner, &progress)?;
+    // What a server said wrongly is worse, and has a status of its own.
+    ensure!(
+        failed == 0 || !is_right,
+        "{failed} faults could not be inflicted; the result says which, and why"
+    );
+    Ok(is_right)
 }
 
 fn started(arguments: &arguments::Cluster, needs: &Needs, root: &Path) -> anyhow::Result<Cluster> {
@@ -111,47 +105,59 @@ fn started(arguments: &arguments::Cluster, needs: &Needs, root: &Path) -> anyhow
     builder.every_edge(|edge| edge.toml(&own)).ready().context("the cluster does not start")
 }
 
-/// Runs, while a thread of its own does to the cluster what is planned; gives the cluster back.
+/// Runs, while a thread of its own does to the cluster what is planned, and ends the cluster. Gives how much of what was
+/// planned could not be done.
 fn run_amid(
     job: &Job,
     mut victims: Victims,
     planned: Vec<Fault>,
     progress: &mut Progress,
-) -> anyhow::Result<(Victims, crate::summary::Summary)> {
+) -> anyhow::Result<(Summary, usize)> {
     let (tell, events) = mpsc::unbounded_channel();
     let is_over = Arc::new(AtomicBool::new(false));
-    let (give_back, given_back) = thread_mpsc::channel();
-    let began = Instant::now();
+    let (tell_start, start) = thread_mpsc::channel::<Instant>();
     let inflicting = thread::spawn({
         let is_over = Arc::clone(&is_over);
         move || {
+            let is_over = || is_over.load(Ordering::Relaxed);
+            let (mut failed, mut late) = (0, Vec::new());
+            // Without a start, nothing is to be done.
+            let Ok(began) = start.recv() else { return (victims, failed, late) };
             for fault in planned {
-                while began.elapsed() < fault.at {
-                    if is_over.load(Ordering::Relaxed) {
-                        break;
-                    }
+                while began.elapsed() < fault.at && !is_over() {
                     thread::sleep(LOOK_EVERY);
                 }
-                if is_over.load(Ordering::Relaxed) {
+                let at = Instant::now();
+                if at < began + fault.at {
+                    // The run was ended before its time.
                     break;
                 }
-                let done = victims.suffer(&fault);
+                let done = if is_over() { Err(anyhow!("the run was over")) } else { victims.suffer(&fault) };
+                failed += usize::from(done.is_err());
                 let told = match done {
                     Ok(()) => fault.to_string(),
                     Err(error) => format!("{fault}: FAILED: {error:#}"),
                 };
-                // Nobody listens any more at the very end.
-                let _ = tell.send(told);
+                // At the very end, nobody listens any more.
+                if let Err(SendError((at, told))) = tell.send((at, told)) {
+                    late.push(((at - began).as_secs_f64(), told));
+                }
             }
-            let _ = give_back.send(victims);
+            (victims, failed, late)
         }
     });
-    let summary = job.run_alone(progress, Some(Others { events, ..Others::none() }));
+    let on_start = Box::new(move |start| {
+        // It waits for this.
+        let _ = tell_start.send(start);
+    });
+    let summary = job.run_alone(progress, Some(Others { events, on_start, ..Others::none() }));
     is_over.store(true, Ordering::Relaxed);
-    let victims = given_back.recv().context("what happens to the cluster has panicked")?;
-    // It has nothing left to do but to end.
-    let _ = inflicting.join();
-    Ok((victims, summary?))
+    let (victims, failed, late) =
+        inflicting.join().ok().context("what happens to the cluster has panicked")?;
+    drop(victims);
+    let mut summary = summary?;
+    summary.faults.extend(late);
+    Ok((summary, failed))
 }
 
 /// The store as edges see it: a mirror that can be held.

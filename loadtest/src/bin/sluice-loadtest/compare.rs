@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::arguments::{Compare, Output};
-use crate::histogram::shown;
+use crate::histogram::{Times, shown};
 use crate::report;
 use crate::summary::{Interval, Stretch, Summary};
 use bootstrap::Ratio;
@@ -34,6 +34,9 @@ const FIGURES: [(&str, Figure); 7] = [
     ("p99.9 latency", Figure::Latency(0.999)),
     ("max latency", Figure::Latency(1.0)),
 ];
+
+/// Fewer downloads that are slower than a quantile are a matter of luck, and so is where they lie among the draws.
+const SLOWER_MIN: f64 = 10.0;
 
 #[derive(Debug, Serialize)]
 struct Comparison {
@@ -70,8 +73,9 @@ fn load(path: &Path) -> anyhow::Result<Summary> {
 fn compare(before: &Summary, after: &Summary) -> Comparison {
     let (one, other) = (measured(before), measured(after));
     let figures = FIGURES.iter().map(|(name, figure)| {
-        let value = |intervals: &[&Interval]| Some(figure.of(intervals)).filter(|value| value.is_finite());
-        let ratio = Ratio::of(&one, &other, |intervals| figure.of(intervals));
+        let value = |run: &[Interval]| Some(figure.of(run)).filter(|value| value.is_finite());
+        let varies = figure.is_well_seen(&one) && figure.is_well_seen(&other);
+        let ratio = Ratio::of(&one, &other, varies, |intervals| figure.of(intervals.iter().copied()));
         Row { name, before: value(&one), after: value(&other), ratio }
     });
     Comparison {
@@ -81,8 +85,21 @@ fn compare(before: &Summary, after: &Summary) -> Comparison {
     }
 }
 
-fn measured(summary: &Summary) -> Vec<&Interval> {
-    summary.intervals.iter().filter(|interval| interval.stretch == Stretch::Measured).collect()
+/// What was measured. What ended as the run drained, or was given up, is the last one's: the slowest are among it.
+fn measured(summary: &Summary) -> Vec<Interval> {
+    let measured = summary.intervals.iter().filter(|interval| interval.stretch == Stretch::Measured);
+    let mut measured: Vec<Interval> = measured.cloned().collect();
+    let rest = summary.tally.latency.without(&latency(&measured));
+    if let Some(last) = measured.last_mut() {
+        last.latency.add(&rest);
+    }
+    measured
+}
+
+fn latency<'i>(intervals: impl IntoIterator<Item = &'i Interval>) -> Times {
+    let mut all = Times::default();
+    intervals.into_iter().for_each(|interval| all.add(&interval.latency));
+    all
 }
 
 fn remarks(before: &Summary, after: &Summary, intervals: usize) -> Vec<String> {
@@ -94,8 +111,8 @@ fn remarks(before: &Summary, after: &Summary, intervals: usize) -> Vec<String> {
         if summary.figures.generator_was_the_limit {
             remarks.push(format!("the generator was the limit of the {name} run"));
         }
-        if summary.tally.wrong > 0 {
-            remarks.push(format!("{} answers of the {name} run were wrong", summary.tally.wrong));
+        if summary.wrong() > 0 {
+            remarks.push(format!("{} answers of the {name} run were wrong", summary.wrong()));
         }
     }
     if intervals < bootstrap::INTERVALS_MIN {
@@ -105,20 +122,23 @@ fn remarks(before: &Summary, after: &Summary, intervals: usize) -> Vec<String> {
 }
 
 impl Figure {
-    fn of(self, intervals: &[&Interval]) -> f64 {
-        let seconds: f64 = intervals.iter().map(|interval| interval.seconds).sum();
+    fn of<'i>(self, intervals: impl IntoIterator<Item = &'i Interval, IntoIter: Clone>) -> f64 {
+        let intervals = intervals.into_iter();
+        let seconds: f64 = intervals.clone().map(|interval| interval.seconds).sum();
         match self {
             Self::DownloadsPerSecond => {
-                intervals.iter().map(|interval| interval.ended).sum::<u64>() as f64 / seconds
+                intervals.map(|interval| interval.ended).sum::<u64>() as f64 / seconds
             }
-            Self::BytesPerSecond => {
-                intervals.iter().map(|interval| interval.bytes).sum::<u64>() as f64 / seconds
-            }
-            Self::Latency(part) => {
-                let mut all = crate::histogram::Times::default();
-                intervals.iter().for_each(|interval| all.add(&interval.latency));
-                all.quantile(part)
-            }
+            Self::BytesPerSecond => intervals.map(|interval| interval.bytes).sum::<u64>() as f64 / seconds,
+            Self::Latency(part) => latency(intervals).quantile(part),
+        }
+    }
+
+    /// Whether enough downloads are slower than a quantile to show how it varies; than the maximum, none is.
+    fn is_well_seen(self, run: &[Interval]) -> bool {
+        match self {
+            Self::DownloadsPerSecond | Self::BytesPerSecond => true,
+            Self::Latency(part) => latency(run).count() as f64 >= (SLOWER_MIN / (1.0 - part)).round(),
         }
     }
 
@@ -147,7 +167,7 @@ impl Comparison {
                 Some(Ratio { ratio, interval: Some([low, high]) }) => {
                     writeln!(text, "   {ratio:.3}  (95 %: {low:.3} to {high:.3})")
                 }
-                Some(Ratio { ratio, interval: None }) => writeln!(text, "   {ratio:.3}"),
+                Some(Ratio { ratio, interval: None }) => writeln!(text, "   {ratio:.3}  (95 %: –)"),
                 None => writeln!(text, "   –"),
             };
         }
@@ -159,5 +179,25 @@ impl Comparison {
             let _ = writeln!(text, "NOTE: {remark}");
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tally::Tally;
+
+    #[test]
+    fn a_quantile_has_an_interval_where_ten_are_slower() {
+        let run = |count| {
+            let tally = Tally { latency: Times::of_pairs([(1000, count)]), ..Tally::default() };
+            [Interval::of(Stretch::Measured, 0.0, 1.0, &tally)]
+        };
+        for (part, least) in [(0.5, 20), (0.9, 100), (0.99, 1000), (0.999, 10_000)] {
+            assert!(Figure::Latency(part).is_well_seen(&run(least)), "{part}");
+            assert!(!Figure::Latency(part).is_well_seen(&run(least - 1)), "{part}");
+        }
+        assert!(!Figure::Latency(1.0).is_well_seen(&run(1 << 40)));
+        assert!(Figure::DownloadsPerSecond.is_well_seen(&run(1)));
     }
 }

@@ -31,6 +31,13 @@ pub(crate) struct Generator {
     pub(crate) memory_bytes: u64,
 }
 
+impl Generator {
+    /// A run that ends in its warm-up has measured nothing of it.
+    pub(crate) fn has_measured(&self) -> bool {
+        self.threads > 0
+    }
+}
+
 /// Readings of the kernel's clocks, to be compared with later ones.
 #[derive(Debug)]
 pub(crate) struct Reading {
@@ -113,6 +120,13 @@ pub(crate) fn remarks(generator: &Generator, tally: &Tally) -> Vec<String> {
         remarks.push(format!(
             "{} downloads were under way when the run was over; they count with the time that they had lasted",
             tally.unfinished
+        ));
+    }
+    if tally.never_begun > 0 {
+        remarks.push(format!(
+            "{} downloads were due and had not begun when the run was over; they count with the time that they had \
+             waited",
+            tally.never_begun
         ));
     }
     remarks

@@ -1,6 +1,7 @@
 //! Times, counted by their size: three digits of each are kept, from a microsecond to days. Two can be added, and they
 //! are written as pairs of a time and a count, so that what is read back is what was measured.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -38,6 +39,16 @@ impl Times {
         for step in other.0.iter_recorded() {
             self.record_micros(step.value_iterated_to(), step.count_at_value());
         }
+    }
+
+    /// What is left of these without others, which are among them.
+    pub(crate) fn without(&self, others: &Self) -> Self {
+        let mut left: BTreeMap<u64, u64> = self.pairs().collect();
+        for (micros, count) in others.pairs() {
+            // A foreign file may say that there are others.
+            left.entry(micros).and_modify(|own| *own = own.saturating_sub(count));
+        }
+        Self::of_pairs(left.into_iter().filter(|(_, count)| *count > 0))
     }
 
     pub(crate) fn count(&self) -> u64 {
@@ -129,6 +140,8 @@ mod tests {
             forth.add(&of(&other));
             back.add(&of(&one));
             prop_assert_eq!(&forth, &back);
+            prop_assert_eq!(&forth.without(&of(&other)), &of(&one));
+            prop_assert!(of(&one).without(&forth).is_empty());
             prop_assert_eq!(forth, of(&[one, other].concat()));
         }
     }

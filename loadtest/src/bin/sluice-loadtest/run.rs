@@ -25,11 +25,11 @@ use crate::clock::{Clock, Phase};
 use crate::generator::Generator;
 use crate::machine::Machine;
 use crate::plan::Share;
-use crate::scenario::{Overrides, Scenario, Source};
+use crate::scenario::{Kind, Overrides, Scenario, Source};
 use crate::summary::{FORMAT, Figures, Part, Summary};
-use crate::worker::{self, Board, Order, Target};
+use crate::worker::{self, Board, KnownFiles, Order, Target};
 use crate::{join, report};
-use recorder::Recorder;
+use recorder::{Record, Recorder};
 use watching::Watching;
 
 /// From the order to the first download: threads have to be there by then.
@@ -92,7 +92,7 @@ pub(crate) fn conclude(
             false => "",
         }
     );
-    Ok(summary.tally.wrong == 0)
+    Ok(summary.wrong() == 0)
 }
 
 impl Job {
@@ -105,7 +105,13 @@ impl Job {
         };
         let source = Source::load(manner.scenario.as_deref())?;
         // One that is wrong is told before anybody is asked.
-        Scenario::of(&source, &overrides)?;
+        let scenario = Scenario::of(&source, &overrides)?;
+        anyhow::ensure!(
+            matches!(target, Target::Coordinators(_)) || !scenario.requests.has(Kind::Renew),
+            "{}: requests of `kind = \"renew\"` have a coordinator exchange their token, and with --url there is \
+             none; take them out",
+            source.path.display()
+        );
         Ok(Self { source, overrides, target, threads: threads(manner) })
     }
 
@@ -150,7 +156,8 @@ impl Job {
             worker.join().ok().context("a worker has panicked")??;
         }
         let rest = boards.iter().map(|board| board.take());
-        let (intervals, tally, seconds) = recorder.finish(rest, clock.seconds(Instant::now()));
+        let record = recorder.finish(rest, clock.seconds(Instant::now()));
+        let Record { intervals, warm_up, all: tally, measured_seconds: seconds } = record;
         let generator = match readings.as_slice() {
             [first, .., last] => last.since(first),
             _ => Generator::default(),
@@ -170,6 +177,7 @@ impl Job {
             faults: events,
             intervals,
             tally,
+            warm_up,
         };
         summary.figure();
         Ok(summary)
@@ -184,11 +192,13 @@ impl Job {
         phase: &watch::Receiver<Phase>,
     ) -> anyhow::Result<(Vec<Arc<Board>>, Vec<Worker>)> {
         let (mut boards, mut workers) = (Vec::new(), Vec::new());
+        let known = Arc::new(KnownFiles::default());
         for own in 0..self.threads {
             let share = Share { index: places.first + own, of: places.of };
             let board = Arc::new(Board::default());
             let (scenario, target) = (Arc::clone(scenario), self.target.clone());
-            let order = Order { scenario, target, share, clock, phase: phase.clone() };
+            let (phase, known) = (phase.clone(), Arc::clone(&known));
+            let order = Order { scenario, target, share, clock, phase, known };
             workers.push(worker::start(order, Arc::clone(&board))?);
             boards.push(board);
         }

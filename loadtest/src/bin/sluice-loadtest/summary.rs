@@ -41,6 +41,9 @@ pub(crate) struct Summary {
     pub(crate) intervals: Vec<Interval>,
     /// All but the warm-up.
     pub(crate) tally: Tally,
+    /// Of the warm-up, whose times count nowhere; what failed in it, and what was wrong, is told all the same.
+    #[serde(default)]
+    pub(crate) warm_up: Tally,
 }
 
 /// What most readers look for, worked out from the rest.
@@ -65,6 +68,9 @@ pub(crate) struct Part {
     /// Why it was the limit; empty where it was not.
     pub(crate) limits: Vec<String>,
     pub(crate) remarks: Vec<String>,
+    /// How late its downloads began.
+    #[serde(default)]
+    pub(crate) lateness: Times,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +129,7 @@ impl Interval {
 impl Part {
     pub(crate) fn new(machine: Machine, generator: Generator, tally: &Tally) -> Self {
         let (limits, remarks) = (generator::limits(&generator, tally), generator::remarks(&generator, tally));
-        Self { machine, generator, limits, remarks }
+        Self { machine, generator, limits, remarks, lateness: tally.lateness.clone() }
     }
 }
 
@@ -133,6 +139,7 @@ impl Summary {
         self.seconds = self.seconds.max(other.seconds);
         self.generators.extend(other.generators.iter().cloned());
         self.tally.add(&other.tally);
+        self.warm_up.add(&other.warm_up);
         for (at, interval) in other.intervals.iter().enumerate() {
             match self.intervals.get_mut(at) {
                 Some(own) if own.stretch == interval.stretch => own.add(interval),
@@ -142,14 +149,23 @@ impl Summary {
         self.figure();
     }
 
+    /// Answers that were wrong, at whatever time.
+    pub(crate) fn wrong(&self) -> u64 {
+        self.tally.wrong + self.warm_up.wrong
+    }
+
+    /// A count of what is measured, without what ended as the run drained.
+    pub(crate) fn measured(&self, of: impl Fn(&Interval) -> u64) -> u64 {
+        self.intervals.iter().filter(|interval| interval.stretch == Stretch::Measured).map(of).sum()
+    }
+
     /// Works the figures out anew.
     pub(crate) fn figure(&mut self) {
-        let measured = || self.intervals.iter().filter(|interval| interval.stretch == Stretch::Measured);
         let per_second = |count: u64| if self.seconds > 0.0 { count as f64 / self.seconds } else { 0.0 };
         let all = self.tally.ended + self.tally.failed;
         self.figures = Figures {
-            downloads_per_second: per_second(measured().map(|interval| interval.ended).sum()),
-            bytes_per_second: per_second(measured().map(|interval| interval.bytes).sum()),
+            downloads_per_second: per_second(self.measured(|interval| interval.ended)),
+            bytes_per_second: per_second(self.measured(|interval| interval.bytes)),
             failed_part: if all == 0 { 0.0 } else { self.tally.failed as f64 / all as f64 },
             latency: quantiles(&self.tally.latency),
             first_byte: quantiles(&self.tally.first_byte),

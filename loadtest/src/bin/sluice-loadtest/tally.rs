@@ -26,6 +26,9 @@ pub(crate) struct Tally {
     pub(crate) wrong: u64,
     /// Under way when the run was over.
     pub(crate) unfinished: u64,
+    /// Due in what is measured, and not begun when the run was over.
+    #[serde(default)]
+    pub(crate) never_begun: u64,
     /// Parts of downloads that were gone on with by a Range, wanted and not.
     pub(crate) resumed: u64,
     pub(crate) bytes: u64,
@@ -124,12 +127,20 @@ impl Tally {
         }
     }
 
+    /// A download of what is measured was due so long ago, and will not begin.
+    pub(crate) fn never_begin(&mut self, age: Duration) {
+        self.never_begun += 1;
+        // Left out, a server that stands still until the end would look as if it was asked for nothing.
+        self.latency.record(age);
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.begun += other.begun;
         self.ended += other.ended;
         self.failed += other.failed;
         self.wrong += other.wrong;
         self.unfinished += other.unfinished;
+        self.never_begun += other.never_begun;
         self.resumed += other.resumed;
         self.bytes += other.bytes;
         self.held += other.held;

@@ -20,6 +20,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 pub(crate) use asking::{ApiAnswer, Target};
+pub(crate) use known::KnownFiles;
 
 use crate::clock::{Clock, Phase};
 use crate::http::{Pool, Url};
@@ -29,7 +30,6 @@ use crate::scenario::{FileNumber, Scenario};
 use crate::tally::Tally;
 use alarm::Alarm;
 use asking::Asking;
-use known::KnownFiles;
 
 /// What a thread needs to begin.
 #[derive(Debug, Clone)]
@@ -39,6 +39,7 @@ pub(crate) struct Order {
     pub(crate) share: Share,
     pub(crate) clock: Clock,
     pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) known: Arc<KnownFiles>,
 }
 
 /// What the main thread sees of a worker.
@@ -75,7 +76,7 @@ impl Board {
     }
 }
 
-/// The thread itself. Nothing in it is shared but the board.
+/// The thread itself. Nothing in it is shared but the board, and what is known of files.
 pub(crate) struct Worker {
     scenario: Arc<Scenario>,
     share: Share,
@@ -84,7 +85,7 @@ pub(crate) struct Worker {
     board: Arc<Board>,
     asking: Asking,
     pool: Pool,
-    known: KnownFiles,
+    known: Arc<KnownFiles>,
     alarm: Alarm,
     /// Durable links, and edges' URLs with the end of their use.
     links: RefCell<HashMap<FileNumber, Url>>,
@@ -133,7 +134,7 @@ fn run(order: Order, board: Arc<Board>) -> anyhow::Result<()> {
 
 impl Worker {
     fn new(order: Order, board: Arc<Board>) -> anyhow::Result<Self> {
-        let Order { scenario, target, share, clock, phase } = order;
+        let Order { scenario, target, share, clock, phase, known } = order;
         Ok(Self {
             asking: Asking::new(&target, &scenario.credentials, &scenario.client)?,
             pool: Pool::new(scenario.client.clone()),
@@ -142,7 +143,7 @@ impl Worker {
             clock,
             phase,
             board,
-            known: KnownFiles::default(),
+            known,
             alarm: Alarm::new()?,
             links: RefCell::default(),
             urls: RefCell::default(),

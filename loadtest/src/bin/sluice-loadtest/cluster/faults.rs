@@ -74,7 +74,7 @@ struct RawFaults {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawFault {
-    at: Span,
+    at: Spanned<Span>,
     action: Spanned<RawAction>,
     who: Option<Spanned<String>>,
 }
@@ -112,21 +112,30 @@ impl Needs {
     }
 }
 
-/// Reads a list of faults for a cluster, in the order of their times.
+/// Reads a list of faults for a cluster, in the order of their times. `end` is when nothing begins any more, which they have
+/// to come before.
 ///
 /// # Errors
 /// What is wrong, with its line and key.
-pub(super) fn load(path: &Path, cluster: &Cluster) -> Result<Vec<Fault>, ConfigError> {
+pub(super) fn load(path: &Path, cluster: &Cluster, end: Duration) -> Result<Vec<Fault>, ConfigError> {
     let text =
         fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    parse(path, &text, cluster)
+    parse(path, &text, cluster, end)
 }
 
-fn parse(path: &Path, text: &str, cluster: &Cluster) -> Result<Vec<Fault>, ConfigError> {
+fn parse(path: &Path, text: &str, cluster: &Cluster, end: Duration) -> Result<Vec<Fault>, ConfigError> {
     let raw: RawFaults = config::parse(path, text)?;
     let mut faults = Vec::new();
     for raw in raw.faults {
         let fault = |key: std::ops::Range<usize>, what: &str| ConfigError::at(path, text, key.start, what);
+        let at = raw.at.get_ref().0;
+        if at >= end {
+            let what = format!(
+                "comes too late: warm-up and duration of the run are over after {}",
+                humantime::format_duration(end)
+            );
+            return Err(fault(raw.at.span(), &what));
+        }
         let who = || {
             let key = raw.who.as_ref();
             let key = key.ok_or_else(|| fault(raw.action.span(), "needs `who`, as \"edge-1\""))?;
@@ -142,7 +151,7 @@ fn parse(path: &Path, text: &str, cluster: &Cluster) -> Result<Vec<Fault>, Confi
                 None => Action::OnAll(event),
             },
         };
-        faults.push(Fault { at: raw.at.0, action });
+        faults.push(Fault { at, action });
     }
     faults.sort_by_key(|fault| fault.at);
     Ok(faults)
@@ -222,6 +231,9 @@ impl fmt::Display for Fault {
 mod tests {
     use super::*;
 
+    /// Of a run with its usual times.
+    const END: Duration = Duration::from_secs(32);
+
     fn cluster(etcd: bool, redis: bool) -> Cluster {
         Cluster {
             root: "files".into(),
@@ -237,7 +249,7 @@ mod tests {
     #[test]
     fn the_sample_has_every_action() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/samples/faults.toml");
-        let faults = load(&path, &cluster(true, true)).unwrap();
+        let faults = load(&path, &cluster(true, true), END).unwrap();
         let done = |fault: &Fault| match fault.action {
             Action::Of(deed, _) => deed.told(),
             Action::OnAll(event) => event.told(),
@@ -256,7 +268,7 @@ mod tests {
     #[test]
     fn faults_of_the_list_name_line_and_key() {
         let said = |text: &str| {
-            parse(Path::new("faults.toml"), text, &cluster(false, false)).unwrap_err().to_string()
+            parse(Path::new("faults.toml"), text, &cluster(false, false), END).unwrap_err().to_string()
         };
         let first = "[[faults]]\nat = \"1s\"\n";
         for (text, place, named) in [
@@ -270,6 +282,15 @@ mod tests {
         ] {
             let fault = said(&format!("{first}{text}"));
             assert!(fault.contains(place) && fault.contains(named), "{fault}");
+        }
+        for (at, is_late) in [("31999ms", false), ("32s", true), ("1h", true)] {
+            let text = format!("[[faults]]\naction = \"stick-storage\"\nat = {at:?}");
+            let parsed = parse(Path::new("faults.toml"), &text, &cluster(false, false), END);
+            assert_eq!(parsed.is_err(), is_late, "{at}");
+            if let Err(fault) = parsed {
+                let fault = fault.to_string();
+                assert!(fault.contains(":3:6: comes too late") && fault.contains("32s"), "{fault}");
+            }
         }
     }
 }

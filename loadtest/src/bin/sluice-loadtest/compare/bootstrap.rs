@@ -18,22 +18,24 @@ const SEED: u64 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Ratio {
     pub(super) ratio: f64,
-    /// Where it lies with 95 % confidence; none where the runs are too short.
+    /// Where it lies with 95 % confidence; none where the runs are too short for it.
     pub(super) interval: Option<[f64; 2]>,
 }
 
 impl Ratio {
-    /// None where one of the figures is nothing.
+    /// None where one of the figures is nothing. `varies`: chance is to be seen in the draws.
     pub(super) fn of(
-        before: &[&Interval],
-        after: &[&Interval],
+        before: &[Interval],
+        after: &[Interval],
+        varies: bool,
         figure: impl Fn(&[&Interval]) -> f64,
     ) -> Option<Self> {
-        let ratio = figure(after) / figure(before);
+        let all = |run: &[Interval]| figure(&run.iter().collect::<Vec<_>>());
+        let ratio = all(after) / all(before);
         if !(ratio.is_finite() && ratio > 0.0) {
             return None;
         }
-        if before.len().min(after.len()) < INTERVALS_MIN {
+        if !varies || before.len().min(after.len()) < INTERVALS_MIN {
             return Some(Self { ratio, interval: None });
         }
         let mut random = StdRng::seed_from_u64(SEED);
@@ -49,14 +51,14 @@ impl Ratio {
 }
 
 /// As many intervals again, in blocks of neighbours.
-fn drawn<'i>(intervals: &[&'i Interval], random: &mut StdRng) -> Vec<&'i Interval> {
+fn drawn<'i>(intervals: &'i [Interval], random: &mut StdRng) -> Vec<&'i Interval> {
     let count = intervals.len();
     // The cube root is the usual length where nothing is known of how long things last.
     let block = (1..count).find(|length| length.pow(3) >= count).unwrap_or(1);
     let mut drawn = Vec::with_capacity(count + block);
     while drawn.len() < count {
         let from = random.random_range(0..=count - block);
-        drawn.extend_from_slice(&intervals[from..from + block]);
+        drawn.extend(&intervals[from..from + block]);
     }
     drawn.truncate(count);
     drawn
@@ -89,9 +91,7 @@ mod tests {
     fn ratio(before: &[Interval], after: &[Interval]) -> Option<Ratio> {
         let figure =
             |intervals: &[&Interval]| intervals.iter().map(|interval| interval.ended).sum::<u64>() as f64;
-        let list = |run: &[Interval]| -> Vec<Interval> { run.to_vec() };
-        let (before, after) = (list(before), list(after));
-        Ratio::of(&before.iter().collect::<Vec<_>>(), &after.iter().collect::<Vec<_>>(), figure)
+        Ratio::of(before, after, true, figure)
     }
 
     #[test]

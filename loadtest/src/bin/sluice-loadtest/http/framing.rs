@@ -107,26 +107,44 @@ impl Framing {
         self.is_kept && self.is_done()
     }
 
-    fn take_head(&mut self, bytes: &[u8], sink: &mut impl Sink) -> Result<Flow, Fault> {
-        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let mut response = httparse::Response::new(&mut fields);
-        let length = match response.parse(bytes) {
-            Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => {
-                self.state = State::Head(bytes.to_vec());
-                return Ok(Flow::GoOn);
+    fn take_head(&mut self, mut bytes: &[u8], sink: &mut impl Sink) -> Result<Flow, Fault> {
+        loop {
+            let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+            let mut response = httparse::Response::new(&mut fields);
+            let rest = match response.parse(bytes) {
+                Ok(httparse::Status::Complete(length)) => &bytes[length..],
+                Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => {
+                    self.state = State::Head(bytes.to_vec());
+                    return Ok(Flow::GoOn);
+                }
+                Ok(httparse::Status::Partial) => return Err(Fault::NotHttp("the head is too long")),
+                Err(_) => return Err(Fault::NotHttp("the head is malformed")),
+            };
+            // Interim answers come unasked (RFC 9110 §15.2); 101 would change what is spoken.
+            if matches!(response.code, Some(100 | 102..=199)) {
+                bytes = rest;
+                continue;
             }
-            Ok(httparse::Status::Partial) => return Err(Fault::NotHttp("the head is too long")),
-            Err(_) => return Err(Fault::NotHttp("the head is malformed")),
-        };
-        let (head, is_kept) = head_of(&response)?;
+            return self.begin(&response, rest, sink);
+        }
+    }
+
+    /// With the head, and what came after it.
+    fn begin(
+        &mut self,
+        response: &httparse::Response<'_, '_>,
+        rest: &[u8],
+        sink: &mut impl Sink,
+    ) -> Result<Flow, Fault> {
+        let (head, after) = head_of(response)?;
         sink.head(&head)?;
-        self.is_kept = is_kept;
-        self.state = match head.length {
-            Some(0) => State::Done,
-            left => State::Body { left },
+        self.is_kept = after == After::Kept;
+        self.state = match (head.length, after) {
+            (_, After::Unread) | (Some(0), _) => State::Done,
+            (left, _) => State::Body { left },
         };
-        match &bytes[length..] {
+        match rest {
+            _ if after == After::Unread => Ok(Flow::BreakOff),
             [] => Ok(Flow::GoOn),
             _ if self.is_done() => Err(Fault::Surplus),
             rest => self.take_body(rest, sink),
@@ -144,14 +162,22 @@ impl Framing {
     }
 }
 
-/// The head, and whether the server keeps the connection.
-fn head_of<'b>(response: &httparse::Response<'_, 'b>) -> Result<(Head<'b>, bool), Fault> {
+/// What becomes of a connection with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Kept,
+    Closed,
+    /// Closed before the body, which this client cannot read and does not need.
+    Unread,
+}
+
+fn head_of<'b>(response: &httparse::Response<'_, 'b>) -> Result<(Head<'b>, After), Fault> {
     let status = response.code.ok_or(Fault::NotHttp("no status"))?;
     if (100..200).contains(&status) {
-        return Err(Fault::NotHttp("an interim answer, which nobody asked for"));
+        return Err(Fault::NotHttp("another protocol, which nobody asked for"));
     }
     let mut head = Head { status, length: None, etag: None, range: None, location: None };
-    let mut is_kept = response.version == Some(1);
+    let (mut is_kept, mut is_coded) = (response.version == Some(1), false);
     for field in response.headers.iter() {
         // By length first: of a dozen fields, a few are of use here.
         let text = || std::str::from_utf8(field.value).map(str::trim);
@@ -173,16 +199,22 @@ fn head_of<'b>(response: &httparse::Response<'_, 'b>) -> Result<(Head<'b>, bool)
                     return Err(Fault::NotHttp("two Content-Lengths"));
                 }
             }
-            17 if is("transfer-encoding") => {
-                return Err(Fault::NotHttp("a transfer coding, which this client does not read"));
-            }
+            17 if is("transfer-encoding") => is_coded = true,
             _ => {}
         }
     }
     if matches!(status, 204 | 304) {
         head.length = Some(0);
     }
-    Ok((head, is_kept && head.length.is_some()))
+    let after = match (is_coded, is_kept && head.length.is_some()) {
+        (true, _) if (200..300).contains(&status) => {
+            return Err(Fault::NotHttp("a transfer coding, which this client does not read"));
+        }
+        (true, _) => After::Unread,
+        (false, true) => After::Kept,
+        (false, false) => After::Closed,
+    };
+    Ok((head, after))
 }
 
 #[cfg(test)]
@@ -262,6 +294,27 @@ mod tests {
         ));
         assert!(matches!(fault(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), Fault::NotHttp(_)));
         assert!(matches!(Framing::new().end(), Err(Fault::NoAnswer)));
+    }
+
+    #[test]
+    fn interim_answers_are_skipped() {
+        let interim = "HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+        let all = [interim.as_bytes(), ANSWER].concat();
+        for cut in 1..all.len() {
+            let (mut seen, mut framing) = (Seen::default(), Framing::new());
+            framing.take(&all[..cut], &mut seen).unwrap();
+            framing.take(&all[cut..], &mut seen).unwrap();
+            assert_eq!((seen.status, &*seen.body), (206, &b"hello"[..]), "cut at {cut}");
+        }
+        assert!(matches!(fault(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), Fault::NotHttp(_)));
+    }
+
+    #[test]
+    fn an_error_s_coded_body_is_left_unread() {
+        let answer = b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbusy\r\n0\r\n\r\n";
+        let (mut seen, mut framing) = (Seen::default(), Framing::new());
+        assert_eq!(framing.take(answer, &mut seen).unwrap(), Flow::BreakOff);
+        assert_eq!((seen.status, framing.is_kept()), (503, false));
     }
 
     #[test]

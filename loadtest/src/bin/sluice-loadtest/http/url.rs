@@ -39,6 +39,27 @@ impl Url {
         Self { server: Rc::clone(&self.server), target }
     }
 
+    /// What a reference in an answer from here means (RFC 3986 §5.2); none where it is no URL of HTTP.
+    pub(crate) fn join(&self, reference: &str) -> Option<Self> {
+        let (scheme, origin) = match self.server.strip_prefix(TLS) {
+            Some(_) => ("https:", self.server.to_string()),
+            None => ("http:", format!("http://{}", self.server)),
+        };
+        let own = self.target.split('?').next().unwrap_or_default();
+        let has_scheme = reference.split(['/', '?', '#']).next().is_some_and(|begun| begun.contains(':'));
+        Self::parse(&match reference.bytes().next()? {
+            _ if has_scheme => reference.to_owned(),
+            b'/' if reference.starts_with("//") => format!("{scheme}{reference}"),
+            b'/' => origin + reference,
+            b'?' => origin + own + reference,
+            _ => {
+                let (path, rest) = reference.split_at(reference.find(['?', '#']).unwrap_or(reference.len()));
+                let folder = own.rfind('/').map_or("/", |slash| &own[..=slash]);
+                origin + &without_dots(&format!("{folder}{path}")) + rest
+            }
+        })
+    }
+
     /// For the field `Host`.
     pub(crate) fn host(&self) -> &str {
         self.server.strip_prefix(TLS).unwrap_or(&self.server)
@@ -49,6 +70,22 @@ impl Url {
         let (_, query) = self.target.split_once('?')?;
         query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
+}
+
+/// A path without the segments `.` and `..` (RFC 3986 §5.2.4).
+fn without_dots(path: &str) -> String {
+    let mut kept = Vec::new();
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            segment => kept.push(segment),
+        }
+    }
+    if path.ends_with("/.") || path.ends_with("/..") {
+        kept.push("");
+    }
+    format!("/{}", kept.join("/"))
 }
 
 /// Where to connect to for a server: its host, its port, and whether it speaks TLS.
@@ -94,6 +131,26 @@ mod tests {
         }
         let url = Url::parse("http://a/download/x?user=1&token=ey.J").unwrap();
         assert_eq!((url.parameter("token"), url.parameter("tok")), (Some("ey.J"), None));
+    }
+
+    #[test]
+    fn references_are_resolved_where_they_are_said() {
+        for (base, reference, resolved) in [
+            ("http://a:1/b/c?d", "http://x/y?z", Some("http://x/y?z")),
+            ("https://a/b/c?d", "//x/y", Some("https://x/y")),
+            ("https://a/b/c?d", "/x?y", Some("https://a/x?y")),
+            ("http://a:1/b/c?d", "?x", Some("http://a:1/b/c?x")),
+            ("http://a:1/b/c?d", "x?y=/../z", Some("http://a:1/b/x?y=/../z")),
+            ("http://a:1/b/c?d", "./x/../y#z", Some("http://a:1/b/y")),
+            ("http://a:1/b/c?d", "..", Some("http://a:1/")),
+            ("http://a", "../../x", Some("http://a/x")),
+            ("http://a/b", "ftp://a/x", None),
+            ("http://a/b", "/x\r\ny: z", None),
+            ("http://a/b", "", None),
+        ] {
+            let found = Url::parse(base).unwrap().join(reference);
+            assert!(found == resolved.and_then(Url::parse), "{reference:?} at {base}");
+        }
     }
 
     #[test]

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc as thread_mpsc;
+use std::sync::mpsc::{self as thread_mpsc, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use sluice_loadtest::interrupts::Interrupts;
 use sluice_shared::private_file;
 use sluice_shared::secret::SecretText;
 use tokio::sync::mpsc;
@@ -18,6 +19,7 @@ use crate::arguments;
 use crate::machine::Machine;
 use crate::report::plain;
 use crate::run::{Job, Live, Others, Places, Progress};
+use crate::scenario::Scenario;
 use crate::summary::Summary;
 use crate::worker::Target;
 
@@ -85,7 +87,9 @@ pub(crate) fn conduct(
     let summary = job.run(Places { first: 0, of }, LEAD, progress, Some(others));
     let mut summary = summary?;
     drop(tell);
-    collect(&mut summary, &told, waited_for, &mut lost);
+    // Whoever has still downloads under way speaks until they have ended, or are given up.
+    let drain = Scenario::of(&job.source, &job.overrides)?.drain;
+    collect(&mut summary, &told, waited_for, &mut lost, LEAD + drain + SILENCE_MAX)?;
     summary.lost = lost;
     Ok(summary)
 }
@@ -207,17 +211,25 @@ fn listen(
     let _ = tell.send((name, result));
 }
 
-/// Adds what joiners have measured, as long as they are to be waited for.
+/// Adds what joiners have measured, as long as they are to be waited for and nobody interrupts that. One that says nothing is
+/// told as lost before.
 fn collect(
     summary: &mut Summary,
     told: &thread_mpsc::Receiver<Told>,
     mut waited_for: Vec<String>,
     lost: &mut BTreeMap<String, String>,
-) {
-    let deadline = Instant::now() + LEAD + SILENCE_MAX;
-    while !waited_for.is_empty() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let Ok((name, result)) = told.recv_timeout(left) else { break };
+    patience: Duration,
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + patience;
+    let mut interrupts = Interrupts::listen()?;
+    // What ended the run ends no more than that.
+    interrupts.take();
+    while !waited_for.is_empty() && Instant::now() < deadline && interrupts.take().is_none() {
+        let (name, result) = match told.recv_timeout(LOOK_EVERY) {
+            Ok(told) => told,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         waited_for.retain(|waited| *waited != name);
         match result {
             Ok(part) => summary.add(&part),
@@ -227,4 +239,5 @@ fn collect(
     for name in waited_for {
         lost.insert(name, "it did not say in time what it had measured".to_owned());
     }
+    Ok(())
 }

@@ -91,5 +91,5 @@ fn run(job: &Job, places: Places, mut says: Half, mut hears: Half) -> anyhow::Re
     let told = says.say(&answer).context("the conductor has gone");
     let summary = summary?;
     told?;
-    Ok(summary.tally.wrong == 0)
+    Ok(summary.wrong() == 0)
 }

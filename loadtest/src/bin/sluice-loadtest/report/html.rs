@@ -58,16 +58,19 @@ pub(super) fn page(summary: &Summary) -> String {
 }
 
 fn judgement(page: &mut String, summary: &Summary) {
-    if summary.tally.wrong > 0 {
-        let wrong = summary.tally.wrong;
+    if summary.wrong() > 0 {
         let _ = writeln!(
             page,
-            "<div class=\"box bad\"><p><strong>{wrong} answers were wrong</strong>: see what failed, below.</p></div>"
+            "<div class=\"box bad\"><p><strong>{} answers were wrong</strong>, {} of them in the warm-up: see what \
+             failed, below.</p></div>",
+            summary.wrong(),
+            summary.warm_up.wrong
         );
     }
-    let limited = summary.figures.generator_was_the_limit;
-    let (class, said) = match limited {
+    let has_measured = summary.generators.iter().any(|part| part.generator.has_measured());
+    let (class, said) = match summary.figures.generator_was_the_limit {
         true => ("box bad", "The generator was the limit: the server may be better than these numbers."),
+        false if !has_measured => ("box bad", "Nothing was measured: the run ended in its warm-up."),
         false => ("box", "The generator kept up: what is slow here, the server or the network was."),
     };
     let _ = writeln!(page, "<div class=\"{class}\"><p><strong>{said}</strong></p>");

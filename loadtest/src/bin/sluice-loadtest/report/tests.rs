@@ -60,6 +60,13 @@ fn summary() -> Summary {
             interval(3, Stretch::Drain),
         ],
         tally,
+        warm_up: Tally {
+            failed: 3,
+            wrong: 3,
+            failures: BTreeMap::from([("wrong bytes".to_owned(), 3)]),
+            faults: vec![HOSTILE.to_owned()],
+            ..Tally::default()
+        },
     };
     summary.figure();
     summary
@@ -112,8 +119,43 @@ fn a_run_in_which_nothing_happened_is_a_page_too() {
 #[test]
 fn a_terminal_is_told_nothing_that_moves_its_cursor() {
     let told = text(&summary());
-    assert!(told.contains("1000 downloads") && told.contains("WAS THE LIMIT"), "{told}");
+    assert!(told.contains("WAS THE LIMIT"), "{told}");
     assert!(told.chars().all(|c| c == '\n' || !c.is_control()), "{told:?}");
+}
+
+#[test]
+fn a_rate_is_of_the_downloads_that_are_named_beside_it() {
+    let told = text(&summary());
+    assert!(told.contains("970 downloads in 2.0 s: 485/s") && told.contains("30 more ended"), "{told}");
+}
+
+#[test]
+fn what_went_wrong_in_the_warm_up_is_told_as_such() {
+    let (told, page) = (text(&summary()), html::page(&summary()));
+    assert!(told.contains("failed in the warm-up: 3 × wrong bytes"), "{told}");
+    assert!(told.contains("3 ANSWERS WERE WRONG, 3 OF THEM IN THE WARM-UP"), "{told}");
+    assert!(page.contains("3 answers were wrong</strong>, 3 of them in the warm-up"));
+    assert!(page.contains("wrong bytes</th><td>0</td><td>0</td><td>3</td>"));
+}
+
+#[test]
+fn each_machine_is_late_by_itself() {
+    let mut whole = summary();
+    let tally = Tally { lateness: Times::of_pairs([(7_000, 10)]), ..Tally::default() };
+    whole.generators.push(Part::new(Machine::default(), Generator::default(), &tally));
+    whole.tally.lateness = tally.lateness;
+    let page = html::page(&whole);
+    assert_eq!(page.matches("<td>7.00 ms</td></tr>").count(), 1);
+}
+
+#[test]
+fn a_generator_that_measured_nothing_did_not_keep_up() {
+    let mut empty = summary();
+    empty.generators = vec![Part::new(Machine::default(), Generator::default(), &Tally::default())];
+    empty.figure();
+    let (told, page) = (text(&empty), html::page(&empty));
+    assert!(told.contains("measured nothing") && page.contains("Nothing was measured"), "{told}");
+    assert!(!told.contains("kept up") && !page.contains("kept up"), "{told}");
 }
 
 #[test]

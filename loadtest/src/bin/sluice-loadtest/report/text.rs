@@ -8,14 +8,17 @@ use crate::summary::{QUANTILES, Summary};
 
 /// A run's result in some lines.
 pub(crate) fn text(summary: &Summary) -> String {
-    let (tally, figures) = (&summary.tally, &summary.figures);
+    let (tally, warm_up, figures) = (&summary.tally, &summary.warm_up, &summary.figures);
+    let measured = summary.measured(|interval| interval.ended);
     let mut text = format!(
-        "\n{} downloads in {:.1} s: {}/s, {}\n",
-        tally.ended,
+        "\n{measured} downloads in {:.1} s: {}/s, {}\n",
         summary.seconds,
         rate_of(figures.downloads_per_second),
         bytes_per_second(figures.bytes_per_second)
     );
+    if tally.ended > measured {
+        let _ = writeln!(text, "{} more ended as the run drained", tally.ended - measured);
+    }
     if summary.seconds + 0.5 < summary.seconds_wanted {
         let _ = writeln!(text, "ended early: {:.0} s were to be measured", summary.seconds_wanted);
     }
@@ -38,13 +41,24 @@ pub(crate) fn text(summary: &Summary) -> String {
         let p99 = shown(server.latency.quantile(0.99));
         let _ = writeln!(text, "{:<32} {:>9} downloads {part:5.1} %  p99 {p99}", plain(name), server.ended);
     }
-    for (title, reasons) in [("failed", &tally.failures), ("broke, and came again", &tally.breaks)] {
+    for (title, reasons) in [
+        ("failed", &tally.failures),
+        ("failed in the warm-up", &warm_up.failures),
+        ("broke, and came again", &tally.breaks),
+    ] {
         for (reason, count) in reasons {
             let _ = writeln!(text, "{title}: {count} × {}", plain(reason));
         }
     }
-    for fault in tally.faults.iter().take(3) {
-        let _ = writeln!(text, "  {}", plain(fault));
+    let early = warm_up.faults.iter().map(|fault| format!("in the warm-up: {fault}"));
+    for fault in tally.faults.iter().cloned().chain(early).take(3) {
+        let _ = writeln!(text, "  {}", plain(&fault));
+    }
+    if !summary.faults.is_empty() {
+        text += "\n";
+    }
+    for (seconds, done) in &summary.faults {
+        let _ = writeln!(text, "{seconds:6.1} s  {}", plain(done));
     }
     text + &judgement(summary)
 }
@@ -57,6 +71,10 @@ fn judgement(summary: &Summary) -> String {
     let mut text = "\n".to_owned();
     for part in &summary.generators {
         let (machine, generator) = (&part.machine, &part.generator);
+        if !generator.has_measured() {
+            let _ = writeln!(text, "generator on {}: measured nothing", plain(&machine.name));
+            continue;
+        }
         let verdict = if part.limits.is_empty() { "kept up" } else { "WAS THE LIMIT" };
         let _ = writeln!(
             text,
@@ -74,8 +92,12 @@ fn judgement(summary: &Summary) -> String {
     for (machine, why) in &summary.lost {
         let _ = writeln!(text, "LOST: {}: {}", plain(machine), plain(why));
     }
-    if summary.tally.wrong > 0 {
-        let _ = writeln!(text, "{} ANSWERS WERE WRONG", summary.tally.wrong);
+    if summary.wrong() > 0 {
+        let early = match summary.warm_up.wrong {
+            0 => String::new(),
+            wrong => format!(", {wrong} OF THEM IN THE WARM-UP"),
+        };
+        let _ = writeln!(text, "{} ANSWERS WERE WRONG{early}", summary.wrong());
     }
     text
 }

@@ -1,5 +1,6 @@
 //! What a run says while it lasts, and at its end: for people at a terminal, in plain lines, or as JSON lines.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -124,7 +125,7 @@ impl Progress {
         let all = |part: f64| shown(self.latency.quantile(part));
         let _ = writeln!(
             text,
-            "          so far   p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
+            "  so far   p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
             all(0.5),
             all(0.9),
             all(0.99),
@@ -132,8 +133,9 @@ impl Progress {
             all(1.0)
         );
         let total: u64 = self.servers.values().sum();
-        for (name, count) in self.servers.iter().take(LINES_MAX) {
-            let part = *count as f64 / total.max(1) as f64;
+        let (servers, more) = largest(&self.servers);
+        for (name, count) in servers {
+            let part = count as f64 / total.max(1) as f64;
             let filled = usize::try_from(crate::number::whole((part * BAR).round())).unwrap_or(0);
             let _ = writeln!(
                 text,
@@ -143,11 +145,27 @@ impl Progress {
                 "█".repeat(filled)
             );
         }
-        for (reason, count) in self.failures.iter().take(LINES_MAX) {
+        if more > 0 {
+            let _ = writeln!(text, "  and {more} more");
+        }
+        let (failures, more) = largest(&self.failures);
+        for (reason, count) in failures {
             let _ = writeln!(text, "  failed: {reason:<20} {count}");
+        }
+        if more > 0 {
+            let _ = writeln!(text, "  and {more} more reasons");
         }
         text
     }
+}
+
+/// What a terminal has lines for, the largest counts first; and how many there are besides.
+fn largest(counts: &BTreeMap<String, u64>) -> (Vec<(&str, u64)>, usize) {
+    let mut lines: Vec<_> = counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+    lines.sort_by_key(|(_, count)| Reverse(*count));
+    let more = lines.len().saturating_sub(LINES_MAX);
+    lines.truncate(LINES_MAX);
+    (lines, more)
 }
 
 /// Up to where the last so many lines began, and away with them.
@@ -157,7 +175,9 @@ fn back(lines: usize) -> String {
 
 /// Cut to the terminal's width: a line that wrapped would not be written over whole.
 fn fitted(text: &str) -> String {
-    let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(80, |size| usize::from(size.ws_col));
+    let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+    // Some terminals do not say.
+    let columns = if columns == 0 { 80 } else { columns };
     let fit = |line: &str| line.chars().take(columns.max(20)).collect::<String>() + "\n";
     text.lines().map(fit).collect()
 }
@@ -202,8 +222,10 @@ fn json_line(live: &Live) -> String {
     format!("{line}\n")
 }
 
+/// Where the terminal was closed, the run still ends with its report.
 fn tell(text: &str) -> io::Result<()> {
-    io::stderr().lock().write_all(text.as_bytes())
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+    Ok(())
 }
 
 fn print(text: &str) -> io::Result<()> {
@@ -260,6 +282,18 @@ mod tests {
         }
         assert!(screen.contains("failed: status 503           4"), "of all seconds: {screen}");
         assert!(!screen.contains('\x1b'), "{screen:?}");
+    }
+
+    #[test]
+    fn a_terminal_shows_the_largest_parts_and_says_how_many_others_there_are() {
+        let mut progress = Progress::of(Form::Quiet);
+        let servers = (1..=20).map(|number| (format!("edge-{number:02}"), number));
+        progress.show(&Live { servers: servers.collect(), ..Live::default() }, clock()).unwrap();
+        let screen = progress.screen(&live(), clock());
+        let shown: Vec<&str> =
+            screen.lines().filter_map(|line| line.trim().split(' ').next()?.strip_prefix("edge-")).collect();
+        assert_eq!(shown, ["20", "19", "18", "17", "16", "15", "14", "13"], "{screen}");
+        assert!(screen.contains("and 12 more"), "{screen}");
     }
 
     #[test]

@@ -13,11 +13,22 @@ pub(super) struct Recorder {
     from: f64,
     now: Tally,
     intervals: Vec<Interval>,
+    warm_up: Tally,
     /// All but the warm-up.
     all: Tally,
     measured_seconds: f64,
     /// Since it was shown last.
     live: Live,
+}
+
+/// What a run comes to.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) intervals: Vec<Interval>,
+    pub(super) warm_up: Tally,
+    /// All but the warm-up.
+    pub(super) all: Tally,
+    pub(super) measured_seconds: f64,
 }
 
 impl Recorder {
@@ -27,6 +38,7 @@ impl Recorder {
             from: 0.0,
             now: Tally::default(),
             intervals: Vec::new(),
+            warm_up: Tally::default(),
             all: Tally::default(),
             measured_seconds: 0.0,
             live: Live::default(),
@@ -66,8 +78,9 @@ impl Recorder {
         if cut.stretch == Stretch::Measured {
             self.measured_seconds += length;
         }
-        if cut.stretch != Stretch::WarmUp {
-            self.all.add(&tally);
+        match cut.stretch {
+            Stretch::WarmUp => self.warm_up.add(&tally),
+            Stretch::Measured | Stretch::Drain => self.all.add(&tally),
         }
         self.from = seconds;
         self.cuts.pop_front();
@@ -83,18 +96,15 @@ impl Recorder {
         Live { seconds, under_way: live.under_way + under_way, ..live }
     }
 
-    /// Intervals, the sum of all but the warm-up, and the seconds that were measured. `rest` came after the last look.
-    pub(super) fn finish(
-        mut self,
-        rest: impl IntoIterator<Item = Tally>,
-        seconds: f64,
-    ) -> (Vec<Interval>, Tally, f64) {
+    /// All that was recorded. `rest` came after the last look.
+    pub(super) fn finish(mut self, rest: impl IntoIterator<Item = Tally>, seconds: f64) -> Record {
         rest.into_iter().for_each(|tally| self.now.add(&tally));
         match self.cut() {
             Some(cut) => self.close(cut, seconds.max(self.from)),
             None => self.all.add(&self.now),
         }
-        (self.intervals, self.all, self.measured_seconds)
+        let Self { intervals, warm_up, all, measured_seconds, .. } = self;
+        Record { intervals, warm_up, all, measured_seconds }
     }
 }
 
@@ -120,11 +130,11 @@ mod tests {
             recorder.take(&ended(count));
             recorder.advance(second);
         }
-        let (intervals, all, seconds) = recorder.finish([ended(64)], 3.3);
+        let Record { intervals, warm_up, all, measured_seconds } = recorder.finish([ended(64)], 3.3);
         let counts: Vec<u64> = intervals.iter().map(|interval| interval.ended).collect();
         assert_eq!(counts, [3, 12, 16, 96]);
-        assert_eq!((all.ended, all.bytes), (124, 1240));
-        assert!((seconds - 1.99).abs() < 1e-9, "{seconds}");
+        assert_eq!((warm_up.ended, all.ended, all.bytes), (3, 124, 1240));
+        assert!((measured_seconds - 1.99).abs() < 1e-9, "{measured_seconds}");
         assert!((intervals[3].seconds - 0.3).abs() < 1e-9);
     }
 
@@ -134,10 +144,10 @@ mod tests {
         recorder.advance(1.0);
         recorder.take(&ended(5));
         recorder.interrupt(1.5);
-        let (intervals, all, seconds) = recorder.finish([ended(1)], 1.6);
-        let stretches: Vec<_> = intervals.iter().map(|interval| interval.stretch).collect();
+        let record = recorder.finish([ended(1)], 1.6);
+        let stretches: Vec<_> = record.intervals.iter().map(|interval| interval.stretch).collect();
         assert_eq!(stretches, [Stretch::WarmUp, Stretch::Measured, Stretch::Drain]);
-        assert!((seconds - 0.5).abs() < 1e-9);
-        assert_eq!(all.ended, 6);
+        assert!((record.measured_seconds - 0.5).abs() < 1e-9);
+        assert_eq!(record.all.ended, 6);
     }
 }

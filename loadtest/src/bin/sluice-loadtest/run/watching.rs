@@ -1,12 +1,12 @@
 //! The main thread's part of a run: it takes what workers have counted, shows it, and says when they are to end.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use sluice_loadtest::interrupts::Interrupts;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -18,19 +18,23 @@ use crate::generator::Reading;
 use crate::summary::Stretch;
 use crate::worker::Board;
 
-/// After Ctrl-C, what is under way has so long to end.
+/// After Ctrl-C or another word to end, what is under way has so long to end.
 const DRAIN_INTERRUPTED: Duration = Duration::from_secs(2);
 /// How soon it is seen that nothing is under way any more.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
+/// What was done to the cluster, and when that began.
+pub(crate) type Event = (Instant, String);
+
 /// What others tell a run, and are told.
 pub(crate) struct Others {
-    /// What was done to the cluster: seconds are added here.
-    pub(crate) events: mpsc::UnboundedReceiver<String>,
+    pub(crate) events: mpsc::UnboundedReceiver<Event>,
     /// What other machines saw in their last second.
     pub(crate) live: mpsc::UnboundedReceiver<Live>,
     /// It is to end before its time.
     pub(crate) stops: mpsc::UnboundedReceiver<()>,
+    /// Called with when it begins.
+    pub(crate) on_start: Box<dyn FnMut(Instant)>,
     /// Called where it ends before its time.
     pub(crate) on_interrupt: Box<dyn FnMut()>,
 }
@@ -54,9 +58,8 @@ impl Watching<'_> {
         others: Option<Others>,
     ) -> anyhow::Result<()> {
         let mut others = others.unwrap_or_else(Others::none);
-        let signals = "cannot wait for Ctrl-C";
-        let mut interrupt = signal(SignalKind::interrupt()).context(signals)?;
-        let mut terminate = signal(SignalKind::terminate()).context(signals)?;
+        let mut interrupts = Interrupts::listen()?;
+        (others.on_start)(self.clock.start);
         let mut over = self.clock.over();
         let mut next_live = 1.0;
         sleep_until(self.clock.start).await;
@@ -64,14 +67,9 @@ impl Watching<'_> {
         loop {
             tokio::select! {
                 () = sleep_until(self.next_look()) => {}
-                _ = interrupt.recv() => over = self.interrupt(over, &mut others),
-                _ = terminate.recv() => over = self.interrupt(over, &mut others),
+                () = interrupts.next() => over = self.interrupt(over, &mut others),
                 Some(()) = others.stops.recv() => over = self.interrupt(over, &mut others),
-                Some(event) = others.events.recv() => {
-                    let seconds = self.clock.seconds(Instant::now());
-                    progress.event(seconds, &event)?;
-                    self.events.push((seconds, event));
-                }
+                Some(event) = others.events.recv() => self.note(event, progress)?,
                 Some(live) = others.live.recv() => self.recorder.others_saw(&live),
             }
             let now = Instant::now();
@@ -81,6 +79,10 @@ impl Watching<'_> {
                 self.step(now);
             }
             if is_over {
+                others.events.close();
+                while let Ok(event) = others.events.try_recv() {
+                    self.note(event, progress)?;
+                }
                 self.phase.send_replace(Phase::Over);
                 return Ok(());
             }
@@ -90,6 +92,13 @@ impl Watching<'_> {
                 progress.show(&self.recorder.live(seconds, under_way), self.clock)?;
             }
         }
+    }
+
+    fn note(&mut self, (began, event): Event, progress: &mut Progress) -> io::Result<()> {
+        let seconds = self.clock.seconds(began);
+        progress.event(seconds, &event)?;
+        self.events.push((seconds, event));
+        Ok(())
     }
 
     /// The present interval's end, or before that, to see whether everything is done.
@@ -147,6 +156,6 @@ impl Others {
         let (_, events) = mpsc::unbounded_channel();
         let (_, live) = mpsc::unbounded_channel();
         let (_, stops) = mpsc::unbounded_channel();
-        Self { events, live, stops, on_interrupt: Box::new(|| {}) }
+        Self { events, live, stops, on_start: Box::new(|_| {}), on_interrupt: Box::new(|| {}) }
     }
 }

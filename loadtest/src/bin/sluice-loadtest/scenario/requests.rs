@@ -43,6 +43,10 @@ impl Requests {
         Ok(Self { list, fractions })
     }
 
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        self.list.iter().any(|wanted| wanted.kind == kind)
+    }
+
     /// The one that a number from 0 to 1 falls to.
     pub(crate) fn pick(&self, unit: f64) -> &Wanted {
         &self.list[self.fractions.pick(unit)]

@@ -1,15 +1,16 @@
 //! What an edge answers, judged as it comes: status, length, range, ETag, and every byte.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
-use super::known::{Known, KnownFiles};
+use super::known::KnownFiles;
 use crate::fault::Fault;
 use crate::http::{Flow, Head, Sink, Url};
 use crate::plan::Task;
-use crate::scenario::Checked;
+use crate::scenario::{Checked, Kind};
 
 /// Of what a server says with an error.
 const SAID_BYTES_MAX: usize = 300;
@@ -22,12 +23,13 @@ pub(super) struct Progress<'w> {
     received: &'w AtomicU64,
     /// Of this file, once an answer has said it, or it follows from the scenario.
     size: Option<u64>,
-    etag: Option<Box<str>>,
+    etag: Option<Arc<str>>,
     /// The next byte, and the one after the last; the file's end where none is known.
     at: u64,
     end: Option<u64>,
     /// Where the client breaks off: once.
     stop: Option<u64>,
+    /// Where nothing is compared byte by byte: of a file that is to come whole, in one part or several.
     hash: Option<Sha256>,
     pub(super) first_byte: Option<Instant>,
 }
@@ -46,7 +48,10 @@ impl<'w> Progress<'w> {
         };
         // A part of a file of unknown size is the whole of it: its size is known afterwards.
         let range = size.map(|size| task.range(size));
-        let hashes = !matches!(checked, Checked::Generated(_));
+        let (at, end) = (range.as_ref().map_or(0, |range| range.start), range.map(|range| range.end));
+        let stop = size.and_then(|size| task.breaks_off(size));
+        let last = if task.wanted.kind == Kind::Abort { stop } else { end };
+        let hashes = !matches!(checked, Checked::Generated(_)) && at == 0 && last == size;
         Self {
             task,
             checked,
@@ -54,9 +59,9 @@ impl<'w> Progress<'w> {
             received,
             size,
             etag: before.map(|known| known.etag),
-            at: range.as_ref().map_or(0, |range| range.start),
-            end: range.map(|range| range.end),
-            stop: size.and_then(|size| task.breaks_off(size)),
+            at,
+            end,
+            stop,
             hash: hashes.then(Sha256::new),
             first_byte: None,
         }
@@ -69,13 +74,13 @@ impl<'w> Progress<'w> {
     }
 
     fn is_range(&self) -> bool {
-        self.task.wanted.kind == crate::scenario::Kind::Range
+        self.task.wanted.kind == Kind::Range
     }
 
     /// Request fields for what is missing.
     pub(super) fn fields(&self) -> String {
         let Some((first, last)) = self.part() else { return String::new() };
-        match &self.etag {
+        match self.etag.as_deref().filter(|etag| is_strong(etag)) {
             Some(etag) => format!("Range: bytes={first}-{last}\r\nIf-Range: {etag}\r\n"),
             None => format!("Range: bytes={first}-{last}\r\n"),
         }
@@ -98,8 +103,9 @@ impl<'w> Progress<'w> {
         is_there
     }
 
-    pub(super) fn answer(&mut self) -> EdgeAnswer<'_, 'w> {
-        EdgeAnswer { progress: self, saying: Saying::File }
+    /// For the answer of who is asked at `url`.
+    pub(super) fn answer<'p>(&'p mut self, url: &'p Url) -> EdgeAnswer<'p, 'w> {
+        EdgeAnswer { progress: self, url, saying: Saying::File }
     }
 
     fn begin(&mut self, head: &Head<'_>) -> Result<(), Fault> {
@@ -132,13 +138,17 @@ impl<'w> Progress<'w> {
             let size = *self.size.get_or_insert(length);
             self.end.get_or_insert(size);
             self.stop = if self.has_begun() { None } else { self.task.breaks_off(size) };
-            self.known.learn(self.task.file, Known { size, etag: etag.into(), sha256: None });
+            self.known.learn(self.task.file, size, etag)?;
         }
         self.first_byte.get_or_insert_with(Instant::now);
-        Ok(())
+        // Of an empty file, no byte will come.
+        if self.is_complete() { self.check_hash() } else { Ok(()) }
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<Flow, Fault> {
+        // What came with the last byte before a break is lost: small files, too, are broken off.
+        let wanted = self.stop.and_then(|stop| usize::try_from(stop - self.at).ok()).unwrap_or(usize::MAX);
+        let bytes = &bytes[..bytes.len().min(wanted)];
         self.received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         match (&self.checked, &mut self.hash) {
             (Checked::Generated(content), _) => content.check(self.at, bytes)?,
@@ -155,9 +165,7 @@ impl<'w> Progress<'w> {
 
     /// Of a whole file: what came in parts was hashed in order.
     fn check_hash(&mut self) -> Result<(), Fault> {
-        let Some(hash) = self.hash.take().filter(|_| !self.is_range() && self.end == self.size) else {
-            return Ok(());
-        };
+        let Some(hash) = self.hash.take() else { return Ok(()) };
         let found: [u8; 32] = hash.finalize().into();
         let expected = match &self.checked {
             Checked::Generated(_) => return Ok(()),
@@ -175,6 +183,7 @@ impl<'w> Progress<'w> {
 /// One answer on the way to a file.
 pub(super) struct EdgeAnswer<'p, 'w> {
     progress: &'p mut Progress<'w>,
+    url: &'p Url,
     saying: Saying,
 }
 
@@ -204,7 +213,7 @@ impl Sink for EdgeAnswer<'_, '_> {
             200 | 206 => return self.progress.begin(head),
             301 | 302 | 303 | 307 | 308 => {
                 let location = head.location.unwrap_or_default();
-                let url = Url::parse(location).ok_or_else(|| Fault::Location(without_query(location)))?;
+                let url = self.url.join(location).ok_or_else(|| Fault::Location(without_query(location)))?;
                 self.saying = Saying::Elsewhere(url);
             }
             status => self.saying = Saying::Error { status, said: Vec::new() },
@@ -234,6 +243,11 @@ pub(super) fn shown(said: &[u8]) -> String {
     }
     let text = String::from_utf8_lossy(said);
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `If-Range` takes no other (RFC 9110 §13.1.5).
+fn is_strong(etag: &str) -> bool {
+    !etag.starts_with("W/")
 }
 
 /// A URL that may hold a token.

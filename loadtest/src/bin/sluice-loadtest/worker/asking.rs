@@ -2,7 +2,6 @@
 //! request of a chain carries a caller's credentials.
 
 use std::fmt::Write as _;
-use std::rc::Rc;
 
 use serde_json::{Value, json};
 use sluice_loadtest::caller::{self, Caller};
@@ -56,7 +55,7 @@ enum AnyCaller {
 
 /// What is sent, and where.
 pub(super) struct Asked {
-    pub(super) server: Rc<str>,
+    pub(super) url: Url,
     pub(super) request: String,
 }
 
@@ -106,7 +105,7 @@ impl Asking {
     pub(super) fn plain(&self, url: &Url, fields: &str) -> Asked {
         let request =
             format!("GET {} HTTP/1.1\r\nHost: {}\r\n{}{fields}\r\n", url.target, url.host(), self.usual);
-        Asked { server: Rc::clone(&url.server), request }
+        Asked { url: url.clone(), request }
     }
 
     /// `GET /download/F`.
@@ -179,7 +178,7 @@ impl Asking {
         }
         request += "\r\n";
         request += body;
-        Asked { server: Rc::clone(&coordinator.server), request }
+        Asked { url: coordinator.with_target(target.to_owned()), request }
     }
 }
 

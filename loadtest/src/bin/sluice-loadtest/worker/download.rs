@@ -92,10 +92,10 @@ impl Worker {
         let mut asked = self.first_request(progress, start, way).await?;
         let mut pace = progress.task.wanted.rate.map(Pace::new);
         for _ in 0..REDIRECTIONS_MAX {
-            let mut answer = progress.answer();
-            let exchange = Exchange { server: &asked.server, request: asked.request.as_bytes() };
+            let mut answer = progress.answer(&asked.url);
+            let exchange = Exchange { server: &asked.url.server, request: asked.request.as_bytes() };
             // Noted first: it is whose fault it would be.
-            way.server = Some(Rc::clone(&asked.server));
+            way.server = Some(Rc::clone(&asked.url.server));
             self.pool.exchange(&exchange, &mut answer, pace.as_mut()).await?;
             let Some(url) = answer.outcome()? else {
                 self.remember(progress.task, way);
@@ -158,7 +158,7 @@ impl Worker {
     /// A call of the API whose answer has a URL.
     async fn call(&self, asked: &Asked, member: &str) -> Result<Url, Fault> {
         let mut answer = ApiAnswer::default();
-        let exchange = Exchange { server: &asked.server, request: asked.request.as_bytes() };
+        let exchange = Exchange { server: &asked.url.server, request: asked.request.as_bytes() };
         self.pool.exchange(&exchange, &mut answer, None).await?;
         self.asking.url_of(answer.body()?, member)
     }

@@ -1,5 +1,6 @@
 //! When downloads begin: by a schedule that waits for nobody, or by clients that wait for their answers.
 
+use std::iter::Peekable;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,10 +30,15 @@ impl Worker {
 
     async fn open_loop(self: &Rc<Self>, rate: &Curve, times: Times, in_flight_max: u64) {
         let own_max = in_flight_max.div_ceil(u64::from(self.share.of)).max(1);
+        let arrivals = Arrivals::new(rate.clone(), times, self.scenario.seed, self.share);
+        self.begin_as_due(Due { worker: self, arrivals: arrivals.peekable() }, own_max).await;
+        self.until_fewer_than(1).await;
+    }
+
+    async fn begin_as_due(self: &Rc<Self>, mut due: Due<'_>, own_max: u64) {
         let mut tasks = Tasks::new(&self.scenario, self.share);
         let mut begun = 0;
-        for arrival in Arrivals::new(rate.clone(), times, self.scenario.seed, self.share) {
-            let intended = self.clock.start + arrival;
+        while let Some(intended) = due.next_moment() {
             if intended >= self.clock.end() || !self.is_there_at(intended).await {
                 break;
             }
@@ -41,13 +47,13 @@ impl Worker {
                 break;
             }
             let Some(task) = tasks.next() else { break };
+            due.arrivals.next();
             self.begin(task, intended, is_held);
             begun += 1;
             if begun % BEGUN_AT_ONCE == 0 {
                 tokio::task::yield_now().await;
             }
         }
-        self.until_fewer_than(1).await;
     }
 
     fn begin(self: &Rc<Self>, task: Task, intended: Instant, is_held: bool) {
@@ -119,6 +125,33 @@ impl Worker {
         let mut phase = self.phase.clone();
         // An error means that the main thread has gone.
         let _ = phase.wait_for(|phase| *phase != Phase::Running).await;
+    }
+}
+
+/// Downloads of an open loop that are still to begin. Dropped when no more do, it counts those that should have.
+struct Due<'w> {
+    worker: &'w Worker,
+    arrivals: Peekable<Arrivals>,
+}
+
+impl Due<'_> {
+    /// When the next one is to begin, which stays the next one.
+    fn next_moment(&mut self) -> Option<Instant> {
+        self.arrivals.peek().map(|arrival| self.worker.clock.start + *arrival)
+    }
+}
+
+impl Drop for Due<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        let clock = self.worker.clock;
+        let mut tally = self.worker.board.tally();
+        while let Some(intended) = self.next_moment().filter(|moment| *moment < now.min(clock.end())) {
+            if clock.is_measured(intended) {
+                tally.never_begin(now - intended);
+            }
+            self.arrivals.next();
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is told by tables: edges, failures, kinds, machines, and what the run was to do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::{row_of_times, text};
@@ -48,32 +48,30 @@ pub(super) fn balance(page: &mut String, summary: &Summary) {
 }
 
 pub(super) fn failures(page: &mut String, summary: &Summary) {
-    let tally = &summary.tally;
+    let (tally, warm_up) = (&summary.tally, &summary.warm_up);
+    let columns = [&tally.failures, &tally.breaks, &warm_up.failures];
     page.push_str("<h2>What failed</h2>\n");
-    if tally.failures.is_empty() && tally.breaks.is_empty() {
+    if columns.iter().all(|counts| counts.is_empty()) {
         page.push_str("<p>Nothing.</p>\n");
         return;
     }
     page.push_str(
         "<div class=\"wide\"><table>\n<tr><th scope=\"col\">reason</th><th scope=\"col\">downloads that failed</th>\
-         <th scope=\"col\">tries that broke, and came again</th></tr>\n",
+         <th scope=\"col\">tries that broke, and came again</th>\
+         <th scope=\"col\">downloads of the warm-up that failed</th></tr>\n",
     );
-    let reasons: BTreeSet<_> = tally.failures.keys().chain(tally.breaks.keys()).collect();
+    let reasons: BTreeSet<_> = columns.iter().flat_map(|counts| counts.keys()).collect();
     for reason in reasons {
-        let of = |counts: &BTreeMap<String, u64>| counts.get(reason).copied().unwrap_or(0);
-        let _ = writeln!(
-            page,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td></tr>",
-            text(reason),
-            of(&tally.failures),
-            of(&tally.breaks)
-        );
+        let cells = columns.map(|counts| format!("<td>{}</td>", counts.get(reason).copied().unwrap_or(0)));
+        let _ = writeln!(page, "<tr><th scope=\"row\">{}</th>{}</tr>", text(reason), cells.concat());
     }
     page.push_str("</table></div>\n");
-    if !tally.faults.is_empty() {
+    if !(tally.faults.is_empty() && warm_up.faults.is_empty()) {
         page.push_str("<details><summary>Some of them in full</summary><ul>\n");
-        for fault in &tally.faults {
-            let _ = writeln!(page, "<li>{}</li>", text(fault));
+        for (of, faults) in [("", &tally.faults), ("in the warm-up: ", &warm_up.faults)] {
+            for fault in faults {
+                let _ = writeln!(page, "<li>{of}{}</li>", text(fault));
+            }
         }
         page.push_str("</ul></details>\n");
     }
@@ -113,13 +111,12 @@ pub(super) fn machines(page: &mut String, summary: &Summary) {
          <th scope=\"col\">waited for a core</th><th scope=\"col\">all cores busy</th><th scope=\"col\">memory</th>\
          <th scope=\"col\">late by (p99)</th></tr>\n",
     );
-    let late = shown(summary.tally.lateness.quantile(0.99));
     for part in &summary.generators {
         let (machine, generator) = (&part.machine, &part.generator);
         let _ = writeln!(
             page,
             "<tr><th scope=\"row\">{}: {} × {}, {}, Linux {}, sluice-loadtest {}</th><td>{}</td><td>{:.1} s</td>\
-             <td>{:.0} %</td><td>{:.0} %</td><td>{:.0} %</td><td>{}</td><td>{late}</td></tr>",
+             <td>{:.0} %</td><td>{:.0} %</td><td>{:.0} %</td><td>{}</td><td>{}</td></tr>",
             text(&machine.name),
             machine.cores,
             text(&machine.processor),
@@ -131,7 +128,8 @@ pub(super) fn machines(page: &mut String, summary: &Summary) {
             generator.busiest * 100.0,
             generator.waiting * 100.0,
             generator.machine_busy * 100.0,
-            bytes_of(generator.memory_bytes as f64)
+            bytes_of(generator.memory_bytes as f64),
+            shown(part.lateness.quantile(0.99))
         );
     }
     page.push_str("</table></div>\n");

@@ -13,9 +13,9 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use serde::{Deserialize, Serialize};
-use sluice_loadtest::host::Host;
 use sluice_benches::known::DIFFERENCES;
 use sluice_benches::subjects::{self, Subject};
+use sluice_loadtest::host::Host;
 
 /// Counts of one program differ by less: random identifiers are written with branches.
 const MORE_MAX: f64 = 1.03;

@@ -6,7 +6,7 @@ use sluice_shared::admin::problem;
 use sluice_shared::keys::KeyKeeperError;
 use sluice_shared::ledger::LedgerError;
 use sluice_shared::query::QueryError;
-use sluice_shared::revocations::{BookError, TargetFault};
+use sluice_shared::revocations::{BarError, BookError, TargetFault};
 
 use crate::audit::AuditError;
 use crate::clients::EditError;
@@ -43,6 +43,8 @@ pub(crate) enum AdminError {
     KeysInFiles,
     #[error(transparent)]
     Keys(#[from] KeyKeeperError),
+    #[error("it is not barred: {0}")]
+    Bar(#[from] BarError),
     #[error("it is in force, and would be lost at a restart: {0}")]
     Book(#[from] BookError),
     #[error("etcd has not been heard yet: {0}")]
@@ -88,6 +90,7 @@ impl IntoResponse for AdminError {
             Self::KeysInFiles
             | Self::Keys(KeyKeeperError::NotYet(_) | KeyKeeperError::InUse | KeyKeeperError::Changed)
             | Self::OrdersNeedEtcd
+            | Self::Bar(_)
             | Self::Edit(
                 EditError::Exists(_)
                 | EditError::NotSealed

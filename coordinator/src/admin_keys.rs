@@ -9,11 +9,11 @@ use axum::{Extension, Json, Router};
 use http::StatusCode;
 use serde::Serialize;
 use sluice_shared::keys::{KeyKeeper, KeyKeeperError, KeyRing, KeyState};
-use sluice_shared::revocations::{Instant, Kind, Mark, RevocationBook, Target};
+use sluice_shared::revocations::{Instant, Kind, RevocationBook, Target};
 
 use crate::admin_api::AdminName;
 use crate::admin_error::AdminError;
-use crate::admin_revocations::{FOR_GOOD, put};
+use crate::admin_revocations::{FOR_GOOD, bar};
 use crate::audit::{Audit, Change};
 use crate::keys::{Kept, Keys};
 
@@ -157,8 +157,7 @@ async fn revoke(
         return Err(AdminError::Keys(KeyKeeperError::Unknown));
     }
     let target = Target::new(Kind::Key, &kid)?;
-    let mark = Mark { set: Instant::now(), until: FOR_GOOD, cut: false };
-    let change = Box::pin(put(Arc::clone(&admin.book), target, mark));
+    let change = Box::pin(bar(Arc::clone(&admin.book), target, FOR_GOOD, false));
     admin.audit.around(name, "keys.revoke", kid, change).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use sluice_shared::blocking;
 use sluice_shared::query::Query;
-use sluice_shared::revocations::{Instant, Kind, Mark, RevocationBook, Target};
+use sluice_shared::revocations::{BarError, Instant, Kind, Mark, RevocationBook, Target};
 
 use crate::admin_api::AdminName;
 use crate::admin_error::AdminError;
@@ -155,14 +155,13 @@ async fn set(
     until: Option<Instant>,
     cut: bool,
 ) -> Result<Response, AdminError> {
-    let mark = Mark { set: Instant::now(), until: until.unwrap_or(FOR_GOOD), cut };
-    if !mark.is_in_force(mark.set) {
+    let until = until.unwrap_or(FOR_GOOD);
+    if until <= Instant::now() {
         return Err(AdminError::Until);
     }
-    let (subject, view) = (shown(&target), View::of(&target, mark));
-    let change = Box::pin(put(Arc::clone(&admin.book), target, mark));
-    admin.audit.around(name, "revocations.set", subject, change).await?;
-    Ok((StatusCode::CREATED, Json(view)).into_response())
+    let change = Box::pin(bar(Arc::clone(&admin.book), target.clone(), until, cut));
+    let mark = admin.audit.around(name, "revocations.set", shown(&target), change).await?;
+    Ok((StatusCode::CREATED, Json(View::of(&target, mark))).into_response())
 }
 
 async fn lift(
@@ -171,23 +170,39 @@ async fn lift(
     target: Target,
 ) -> Result<StatusCode, AdminError> {
     let now = Instant::now();
-    let known = admin.book.load().iter().find(|(known, _)| *known == target);
-    let known = known.filter(|(_, mark)| mark.is_in_force(now)).ok_or(AdminError::NotBarred)?.1;
-    // Later than what it lifts, though that was set by a clock that is ahead.
-    let mark = Mark { set: now.max(Instant(known.set.0 + 1)), until: now, cut: false };
+    // Looked at before anything is noted; the book looks again.
+    if !admin.book.load().mark_on(&target).is_some_and(|known| known.is_in_force(now)) {
+        return Err(AdminError::NotBarred);
+    }
     let subject = shown(&target);
-    let change = Box::pin(put(Arc::clone(&admin.book), target, mark));
-    admin.audit.around(name, "revocations.lift", subject, change).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let change = Box::pin(put(Arc::clone(&admin.book), move |book| book.lift(&target)));
+    if admin.audit.around(name, "revocations.lift", subject, change).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(AdminError::NotBarred)
+    }
 }
 
-/// Puts a mark into the book, and on disk.
-pub(crate) async fn put(book: Arc<RevocationBook>, target: Target, mark: Mark) -> Result<(), AdminError> {
-    let save = move || {
-        book.merge([(target, mark)]);
-        book.save()
+/// Bars a target, and puts that on disk; gives the mark that stands.
+pub(crate) async fn bar(
+    book: Arc<RevocationBook>,
+    target: Target,
+    until: Instant,
+    cut: bool,
+) -> Result<Mark, AdminError> {
+    put(book, move |book| book.bar(&target, until, cut)).await
+}
+
+async fn put<T: Send + 'static>(
+    book: Arc<RevocationBook>,
+    change: impl FnOnce(&RevocationBook) -> Result<T, BarError> + Send + 'static,
+) -> Result<T, AdminError> {
+    let put = move || -> Result<T, AdminError> {
+        let changed = change(&book)?;
+        book.save()?;
+        Ok(changed)
     };
-    Ok(blocking::run(save).await?)
+    blocking::run(put).await
 }
 
 fn shown(target: &Target) -> String {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sluice_shared::client_net::ClientNet;
 use sluice_shared::file_id::FileId;
 use sluice_shared::keys::KeyRing;
-use sluice_shared::revocations::{Instant, RevocationBook, Subject};
+use sluice_shared::revocations::{Instant, Kind, RevocationBook, Subject};
 use sluice_shared::units::BaseUrl;
 
 use crate::authenticate::{Authenticator, Failures};
@@ -73,6 +73,8 @@ impl Api {
     ) -> Result<(), ApiError> {
         let subject = Subject { file: file.as_str(), link, user, client };
         match self.revocations.load().bar(&subject, Instant::of(now)) {
+            // As where its owner has taken it back.
+            Some(barred) if barred.by == Kind::Link => Err(ApiError::LinkRevoked),
             Some(barred) => Err(ApiError::Barred(barred.by)),
             None => Ok(()),
         }

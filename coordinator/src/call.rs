@@ -1,7 +1,7 @@
 //! A call as the schemes and handlers see it: its head, its body whole, and who is at the other end.
 
 use std::net::IpAddr;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::extract::Request;
 use bytes::Bytes;
@@ -16,6 +16,9 @@ use crate::state::Subscriber;
 
 /// The largest body of any call. The largest one that is meant has a file id and a name, escaped, sealed.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// For a body to arrive whole: nobody is known yet who could be held to it.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who is at the other end, and what the call is named; where it goes through the router, in the request's extensions.
 #[derive(Clone)]
@@ -71,7 +74,8 @@ impl Call {
     pub(crate) async fn with_body(request: Request) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
         let caller = caller_of(&mut parts);
-        let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
+        let arriving = Limited::new(body, BODY_BYTES_MAX).collect();
+        let body = tokio::time::timeout(BODY_TIMEOUT, arriving).await.map_err(|_| ApiError::BodyLate)?;
         Ok(Self { parts, caller, body: body.map_err(|_| ApiError::Body(BODY_BYTES_MAX))?.to_bytes() })
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::Counter;
 use sluice_shared::cluster::EdgeId;
+use sluice_shared::shown_address::{Shown, ShownAddress};
 
 /// Lines are gathered for so long before they are written.
 const GATHERED_FOR: Duration = Duration::from_millis(10);
@@ -41,7 +42,7 @@ pub(crate) struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn write_to(&self, scratch: &mut Scratch) -> io::Result<()> {
+    fn write_to(&self, shown: ShownAddress, scratch: &mut Scratch) -> io::Result<()> {
         let Scratch { text, second } = scratch;
         text.clear();
         text.extend_from_slice(br#"{"timestamp":""#);
@@ -54,8 +55,14 @@ impl Line<'_> {
         write_number(self.status, text);
         text.extend_from_slice(br#","request_id":""#);
         text.extend_from_slice(self.request_id.as_bytes());
-        text.extend_from_slice(br#"","client":""#);
-        write_address(self.client, text)?;
+        match shown.of(self.client) {
+            None => {}
+            Some(Shown::Address(address)) => {
+                text.extend_from_slice(br#"","client":""#);
+                write_address(address, text)?;
+            }
+            Some(net) => write!(text, r#"","client":"{net}"#)?,
+        }
         if let Some(edge) = self.edge {
             text.extend_from_slice(br#"","edge":""#);
             text.extend_from_slice(edge.as_str().as_bytes());
@@ -141,6 +148,7 @@ impl Second {
 pub(crate) struct CallLog {
     waiting: Arc<Waiting>,
     lost: Counter,
+    shown: ShownAddress,
     /// Whether anybody writes.
     is_on: bool,
 }
@@ -167,7 +175,7 @@ impl CallLog {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub(crate) fn start(lost: Counter) -> io::Result<Self> {
+    pub(crate) fn start(lost: Counter, shown: ShownAddress) -> io::Result<Self> {
         let waiting = Arc::<Waiting>::default();
         let (theirs, failed) = (Arc::clone(&waiting), lost.clone());
         let is_on = tracing::enabled!(tracing::Level::INFO);
@@ -175,7 +183,7 @@ impl CallLog {
             let write = move || theirs.write_out(&failed, &mut io::stderr());
             thread::Builder::new().name("call-log".to_owned()).spawn(write)?;
         }
-        Ok(Self { waiting, lost, is_on })
+        Ok(Self { waiting, lost, shown, is_on })
     }
 
     /// Takes a line in. It waits for nobody: what comes while too much is unwritten is lost.
@@ -184,7 +192,7 @@ impl CallLog {
             return;
         }
         let taken_in = SCRATCH.with_borrow_mut(|scratch| {
-            line.write_to(scratch).expect("a vector takes any text");
+            line.write_to(self.shown, scratch).expect("a vector takes any text");
             self.waiting.take_in(&scratch.text)
         });
         if !taken_in {
@@ -277,7 +285,7 @@ mod tests {
     fn a_line_is_one_json_object_whatever_is_in_it() {
         for path in ["/download/a.bin", "/\"\\\n\r\u{0}\u{7f}\u{2028}ö", ""] {
             let mut scratch = Scratch::new();
-            line(path, &edge()).write_to(&mut scratch).unwrap();
+            line(path, &edge()).write_to(ShownAddress::Full, &mut scratch).unwrap();
             let Scratch { text, .. } = scratch;
             assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 1);
             let value: Value = serde_json::from_slice(&text).unwrap();
@@ -286,6 +294,21 @@ mod tests {
                 (&json!(path), &json!(302), &json!(17))
             );
             assert_eq!((&value["client"], &value["edge"]), (&json!("192.0.2.1"), &json!("edge-1")));
+        }
+    }
+
+    #[test]
+    fn no_more_of_an_address_is_written_than_wanted() {
+        let table = [
+            (ShownAddress::Full, json!("192.0.2.1")),
+            (ShownAddress::Prefix, json!("192.0.2.0/24")),
+            (ShownAddress::None, Value::Null),
+        ];
+        for (shown, expected) in table {
+            let mut scratch = Scratch::new();
+            line("/", &edge()).write_to(shown, &mut scratch).unwrap();
+            let value: Value = serde_json::from_slice(&scratch.text).unwrap();
+            assert_eq!((&value["client"], &value["request_id"]), (&expected, &json!("r-1")));
         }
     }
 
@@ -319,7 +342,7 @@ mod tests {
             theirs.write_out(&Counter::noop(), &mut written);
             written
         });
-        let log = CallLog { waiting, lost: Counter::noop(), is_on: true };
+        let log = CallLog { waiting, lost: Counter::noop(), shown: ShownAddress::Full, is_on: true };
         (0..LINES).for_each(|_| log.write(&line("/download/a", &edge())));
         drop(log);
         let written = writer.join().unwrap();
@@ -329,7 +352,12 @@ mod tests {
     #[test]
     fn what_nobody_writes_is_bounded_and_holds_up_no_end() {
         let waiting = Arc::<Waiting>::default();
-        let log = CallLog { waiting: Arc::clone(&waiting), lost: Counter::noop(), is_on: true };
+        let log = CallLog {
+            waiting: Arc::clone(&waiting),
+            lost: Counter::noop(),
+            shown: ShownAddress::Full,
+            is_on: true,
+        };
         let long = "x".repeat(100_000);
         (0..200).for_each(|_| log.write(&line(&long, &edge())));
         drop(log);

@@ -16,6 +16,7 @@ use sluice_shared::etcd::wrapped::WrappingKeys;
 use sluice_shared::etcd::{EtcdSettings, RawEtcd};
 use sluice_shared::file_id::Prefix;
 use sluice_shared::secret::SecretText;
+use sluice_shared::shown_address::ShownAddress;
 use sluice_shared::tls::{RawTls, TlsSettings};
 use sluice_shared::units::{BaseUrl, Span};
 
@@ -78,6 +79,8 @@ pub struct Config {
     pub links: LinkRules,
     pub state: StateSource,
     pub log_filter: String,
+    /// In the line of each call.
+    pub client_ip: ShownAddress,
     /// Where operators' changes are noted beside the log.
     pub audit_file: Option<PathBuf>,
 }
@@ -230,6 +233,7 @@ enum StateKind {
 #[serde(default, deny_unknown_fields)]
 struct RawLog {
     filter: Option<String>,
+    client_ip: ShownAddress,
     audit_file: Option<PathBuf>,
 }
 
@@ -295,6 +299,7 @@ impl Config {
             links: settle_links(path, &raw.links)?,
             state: settle_state(path, raw.state)?,
             log_filter: raw.log.filter.unwrap_or_else(|| "info".to_owned()),
+            client_ip: raw.log.client_ip,
             audit_file: raw.log.audit_file.map(|file| config::resolve(path, &file)),
         })
     }

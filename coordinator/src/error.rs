@@ -50,6 +50,8 @@ pub(crate) enum ApiError {
     BodyNotAllowed,
     #[error("the body is longer than {0} bytes, or did not arrive whole")]
     Body(usize),
+    #[error("the body did not arrive in time")]
+    BodyLate,
     #[error("{0}")]
     Field(FieldFault),
     #[error("{0} header is given more than once.")]
@@ -110,6 +112,11 @@ pub(crate) enum ApiError {
     LinkAddress,
     #[error("there is no such link")]
     NoSuchLink,
+    #[error(
+        "the link is taken back and gives no more tokens, but those it gave live until they expire: edges are told of as \
+         many revoked links as may be; try again after the time in Retry-After"
+    )]
+    MarksFull,
     #[error("the link's client may not call any more")]
     LinkOwner,
     #[error("Invalid or malformed token")]
@@ -209,6 +216,7 @@ impl ApiError {
             | Self::TimedFile
             | Self::Barred(_) => StatusCode::FORBIDDEN,
             Self::UnknownPath | Self::NoSuchLink => StatusCode::NOT_FOUND,
+            Self::BodyLate => StatusCode::REQUEST_TIMEOUT,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::LinkExpired => StatusCode::GONE,
             Self::FailedTooOften { .. } | Self::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -216,6 +224,7 @@ impl ApiError {
             | Self::NoLiveEdge
             | Self::State
             | Self::ClientsNotKnown
+            | Self::MarksFull
             | Self::NoncesFull => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -237,6 +246,7 @@ impl ApiError {
             | Self::NoLiveEdge
             | Self::State
             | Self::ClientsNotKnown
+            | Self::MarksFull
             | Self::NoncesFull => Some(u64::from(rand::rng().random_range::<u8, _>(RETRY_AFTER_SECONDS))),
             Self::FailedTooOften { retry_after } | Self::Throttled { retry_after, .. } => {
                 Some(whole_seconds(*retry_after).max(1))
@@ -257,6 +267,10 @@ impl IntoResponse for ApiError {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if status == StatusCode::REQUEST_TIMEOUT {
+            // RFC 9110 §15.5.9: what is left of the request is not waited for.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge()));
@@ -309,6 +323,8 @@ mod tests {
             (ApiError::Seal(SealError::TooLong), 400, "too long"),
             (ApiError::UnknownPath, 404, "path"),
             (ApiError::Method, 405, "Allow"),
+            (ApiError::BodyLate, 408, "in time"),
+            (ApiError::MarksFull, 503, "expire"),
             (ApiError::NoLiveEdge, 503, "Retry-After"),
         ];
         for (error, status, text) in table {

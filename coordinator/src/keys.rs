@@ -1,11 +1,12 @@
 //! The keys of tokens and tickets, from files or from etcd, and what is told of them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use sluice_shared::cluster::Freshness;
 use sluice_shared::etcd::{Election, Etcd};
 use sluice_shared::followed::Asked;
 use sluice_shared::keys::rotation::RotationRules;
@@ -27,10 +28,6 @@ const OFFICE_TTL: Duration = Duration::from_secs(10);
 pub enum KeysError {
     #[error(transparent)]
     File(#[from] KeyFileError),
-    #[error(
-        "keys.path and keys.ticket_path have a key in common; tickets need keys that no edge has: remove {0}"
-    )]
-    SharedKey(PathBuf),
 }
 
 /// Both kinds of keys.
@@ -63,12 +60,13 @@ pub(crate) struct Uses {
 
 impl Uses {
     pub(crate) fn count(&self, key: &KeyId) -> u64 {
-        let minted = self.minted.load(Ordering::Relaxed);
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: whoever noted the key has not seen more.
+        let minted = self.minted.load(Ordering::Relaxed);
         if of.0.as_ref() != Some(key) {
             *of = (Some(key.clone()), minted);
         }
-        minted - of.1
+        minted.saturating_sub(of.1)
     }
 }
 
@@ -80,10 +78,9 @@ pub(crate) fn check(source: &KeySource) -> Result<(), KeysError> {
     let KeySource::Files { keys, tickets } = source else { return Ok(()) };
     // What cannot even be looked for is reported by the attempt to read it.
     let is_there = |path: &Path| !matches!(path.try_exists(), Ok(false));
-    for file in [keys, tickets] {
-        if is_there(file) {
-            KeyFile::load(file)?;
-        }
+    let load = |file: &Path| is_there(file).then(|| KeyFile::load(file)).transpose();
+    if let (Some(keys), Some(tickets)) = (load(keys)?, load(tickets)?) {
+        tickets.check_apart_from(&keys)?;
     }
     Ok(())
 }
@@ -105,9 +102,7 @@ impl Keys {
             KeySource::Files { keys, tickets } => {
                 let files = [KeyFile::load_or_create(keys)?, KeyFile::load_or_create(tickets)?];
                 let [tokens, ticket_keys] = [Arc::clone(files[0].ring()), Arc::clone(files[1].ring())];
-                if tokens.load().shares_a_key_with(&ticket_keys.load()) {
-                    return Err(KeysError::SharedKey(tickets.clone()));
-                }
+                files[1].check_apart_from(&files[0])?;
                 files.iter().for_each(|file| file.bar(&book.load()));
                 let kept = Kept::Files { files, book: Arc::clone(book) };
                 Ok(Self { tokens, tickets: ticket_keys, kept, minted })
@@ -146,10 +141,23 @@ impl Keys {
     /// Rereads files when they change, and when asked.
     pub(crate) fn follow_files(&self, asked: &Asked) {
         if let Kept::Files { files, book } = &self.kept {
-            for file in files {
-                tokio::spawn(Arc::clone(file).follow(asked.clone(), Arc::clone(book)));
-            }
+            let ([keys, tickets], book, asked) = (files.clone(), Arc::clone(book), asked.clone());
+            tokio::spawn(async move {
+                tokio::join!(
+                    keys.follow_apart_from(Some(&*tickets), asked.clone(), Arc::clone(&book)),
+                    tickets.follow_apart_from(Some(&*keys), asked, book),
+                );
+            });
         }
+    }
+
+    /// How the keys in etcd stand, each kind by itself.
+    pub(crate) fn freshness(&self) -> impl Iterator<Item = Freshness> {
+        let keepers = match &self.kept {
+            Kept::Files { .. } => [None, None],
+            Kept::Etcd { tokens, tickets, .. } => [Some(tokens), Some(tickets)],
+        };
+        keepers.into_iter().flatten().map(|keeper| keeper.keys().freshness())
     }
 
     /// Why nothing can be minted.
@@ -187,5 +195,34 @@ impl Keys {
         if let Some(election) = Arc::into_inner(election) {
             election.withdraw().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_finds_a_key_that_both_files_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let (keys, tickets) = (folder.path().join("keys"), folder.path().join("tickets"));
+        let source = KeySource::Files { keys: keys.clone(), tickets: tickets.clone() };
+        KeyFile::load_or_create(&keys).unwrap();
+        assert!(check(&source).is_ok(), "the other is made at the first start");
+        std::fs::copy(keys, tickets).unwrap();
+        let fault = check(&source).unwrap_err();
+        assert!(matches!(fault, KeysError::File(KeyFileError::SharedKey { .. })), "{fault}");
+    }
+
+    #[test]
+    fn a_key_s_tokens_are_never_less_than_none() {
+        let key = KeyId::parse("k").unwrap();
+        let minted = Arc::new(AtomicU64::new(5));
+        // As noted by somebody who counted later.
+        let uses = Uses { minted: Arc::clone(&minted), of: Mutex::new((Some(key.clone()), 7)) };
+        assert_eq!(uses.count(&key), 0);
+        minted.store(9, Ordering::Relaxed);
+        assert_eq!(uses.count(&key), 2);
+        assert_eq!(uses.count(&KeyId::parse("another").unwrap()), 0);
     }
 }

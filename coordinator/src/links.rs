@@ -12,7 +12,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
-use sluice_shared::revocations::{Instant, Kind, Mark, Target};
+use sluice_shared::cluster::EdgeId;
+use sluice_shared::revocations::{Instant, Kind, Target};
 use sluice_shared::token::ticket::BIND_REDEEMER;
 use sluice_shared::token::{NumericDate, Scratch, SealError, Ticket, random_id};
 
@@ -23,7 +24,8 @@ use crate::call::Call;
 use crate::download::path_behind;
 use crate::error::{ApiError, FieldFault};
 use crate::metalink;
-use crate::mint::Terms;
+use crate::mint::{Order, Terms};
+use crate::observe::REQUEST_ID_BYTES_MAX;
 use crate::state::{LinkRecord, Redeemed, Revocation, Visit};
 
 pub(crate) mod fields;
@@ -35,6 +37,11 @@ const COUNTED: char = 'c';
 const UNCOUNTED: char = 'u';
 /// What follows is a random id: 16 bytes in base64url.
 pub(crate) const LINK_ID_BYTES: usize = 1 + 22;
+
+/// Coordinators' clocks differ, and calls that were under way may have given tokens a moment later.
+const MARKED_LONGER: Duration = Duration::from_secs(60);
+/// No address is written longer: IPv6 in full.
+const LONGEST_ADDRESS: &str = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
 
 /// Whether a link's downloads are counted, by its id.
 pub(crate) fn is_counted(id: &str) -> bool {
@@ -75,6 +82,7 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, request: Request) -> Res
         bind: new.bind_ip.map(Cow::Owned),
         rate: new.rate,
     };
+    check_tokens_fit(&api, &ticket, now)?;
     let sealed = ticket.seal(api.tickets.load().minting().ok_or(SealError::NoKey)?)?;
     // Recorded before it is given: a link that its owner could not take back is none.
     let owner = proven.principal.client_id().map(str::to_owned);
@@ -87,6 +95,31 @@ pub(crate) async fn create(State(api): State<Arc<Api>>, request: Request) -> Res
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     proven.principal.tell(response.headers_mut());
     Ok(response)
+}
+
+/// Whether there is room in every token that the link may give: none could be redeemed but by some.
+fn check_tokens_fit(api: &Api, ticket: &Ticket<'_>, now: SystemTime) -> Result<(), ApiError> {
+    let edge = EdgeId::parse(&"e".repeat(EdgeId::BYTES_MAX)).expect("letters are an id");
+    let order = Order {
+        file_id: &ticket.file_id,
+        user_id: ticket.user_id.as_deref(),
+        client_id: ticket.cid.as_deref(),
+        request_id: &"r".repeat(REQUEST_ID_BYTES_MAX),
+        edge: &edge,
+        head_only: true,
+        terms: Terms {
+            link: Some((&ticket.lnk, ticket.exp)),
+            bound_to: ticket.bind.as_deref().map(|bind| match bind {
+                BIND_REDEEMER => LONGEST_ADDRESS.into(),
+                binding => binding.into(),
+            }),
+            save_as: ticket.r#fn.as_deref(),
+            rate: ticket.rate,
+            hop: u8::MAX,
+            ..Terms::default()
+        },
+    };
+    Ok(api.minter.check(&order, now)?)
 }
 
 fn ttl(api: &Api, principal: &Principal, asked: Option<Duration>) -> Result<Duration, ApiError> {
@@ -116,8 +149,11 @@ pub(crate) async fn redeem(State(api): State<Arc<Api>>, request: Request) -> Res
         None => None,
     };
     let snapshot = api.snapshot();
-    // Before anything is counted: a download that nobody can serve is none.
+    // Before anything is counted: a download that nobody can serve, or may have, is none.
     let candidates = api.locate(&snapshot, &call, &ticket.file_id)?;
+    let (user, client) = (ticket.user_id.as_deref(), ticket.cid.as_deref());
+    api.check_barred(&ticket.file_id, Some(&ticket.lnk), user, client, now)?;
+    api.minter.check_key()?;
     let visits = visit(&api, &call, &ticket, now).await?;
     let turn = visits as usize % candidates.len();
     let candidate = candidates.iter().nth(turn).ok_or(ApiError::NoLiveEdge)?;
@@ -181,7 +217,7 @@ pub(crate) async fn revoke(State(api): State<Arc<Api>>, request: Request) -> Res
     match api.state.revoke_link(id, principal.client_id(), now).await? {
         Revocation::Revoked => {
             if api.are_marks_shared {
-                revoke_tokens(&api, id, now);
+                revoke_tokens(&api, id, now)?;
             }
             let mut response = StatusCode::NO_CONTENT.into_response();
             principal.tell(response.headers_mut());
@@ -191,14 +227,12 @@ pub(crate) async fn revoke(State(api): State<Arc<Api>>, request: Request) -> Res
     }
 }
 
-/// Lets edges refuse what was minted from a link. State has it that the link is revoked; what is marked here may be lost
-/// with this process before etcd and the file have it, and who revokes again marks it again.
-fn revoke_tokens(api: &Api, id: &str, now: SystemTime) {
-    let Ok(target) = Target::new(Kind::Link, id) else { return };
-    // No link that lives now lives longer.
-    let mark = Mark { set: Instant::of(now), until: Instant::of(now + api.links.max_ttl), cut: false };
-    let is_marked = api.revocations.load().mark_on(&target).is_some_and(|known| known.is_in_force(mark.set));
-    if !is_marked {
-        api.revocations.merge([(target, mark)]);
-    }
+/// Lets edges refuse what was minted from a link. State has it that the link is revoked, and for as long as the link
+/// lives; what is marked here may be lost with this process before etcd and the file have it, and who revokes again
+/// marks it again.
+fn revoke_tokens(api: &Api, id: &str, now: SystemTime) -> Result<(), ApiError> {
+    let Ok(target) = Target::new(Kind::Link, id) else { return Ok(()) };
+    // No token that lives now lives longer, and no other is minted.
+    let until = Instant::of(now + api.links.token_ttl + MARKED_LONGER);
+    api.revocations.bar_link(&target, until).map_err(|_| ApiError::MarksFull)
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::StatusCode;
 use metrics::{Counter, Histogram, counter, gauge, histogram};
 use sluice_shared::cluster::{EdgeId, Freshness};
+use sluice_shared::revocations::{Kind, Revocations};
 
 use crate::error::Reason;
 use crate::membership::{Answer, EdgeStatus, State, UrlFault};
@@ -13,7 +14,7 @@ use crate::orders::{Order, OrderList};
 use described::{
     CERTIFICATE_EXPIRES, CLIENTS_STALE, EDGE_CLOCK_SKEW, EDGE_ORDERS, EDGE_URL_FAULTS, EDGES, ETCD_UP,
     KEY_AGE, LOG_LINES_LOST, PICKS, PROBE_DURATION, PROBES, REFUSALS, REGISTRY_STALE, REQUEST_DURATION,
-    REQUESTS, RING_BUILD_DURATION, RING_SHARE, STATE_UP, TLS_HANDSHAKE_FAILURES, TOKENS_MINTED,
+    REQUESTS, REVOCATIONS, RING_BUILD_DURATION, RING_SHARE, STATE_UP, TLS_HANDSHAKE_FAILURES, TOKENS_MINTED,
     TOKENS_PER_KEY,
 };
 
@@ -197,7 +198,6 @@ pub(crate) fn gather(
     registry: Option<Freshness>,
 ) {
     if let Some(freshness) = registry {
-        gauge!(ETCD_UP.name).set(f64::from(u8::from(freshness.is_reached)));
         gauge!(REGISTRY_STALE.name).set(stale_seconds(freshness));
     }
     gauge!(STATE_UP.name).set(f64::from(u8::from(is_state_well)));
@@ -218,6 +218,18 @@ pub(crate) fn gather(
         if let Some(skew) = edge.skew {
             gauge!(EDGE_CLOCK_SKEW.name, "edge" => edge.edge.record.id.to_string()).set(skew.seconds());
         }
+    }
+}
+
+/// Whether etcd answers, where it is used.
+pub(crate) fn etcd(is_up: bool) {
+    gauge!(ETCD_UP.name).set(f64::from(u8::from(is_up)));
+}
+
+/// What is revoked or blocked, or was.
+pub(crate) fn revocations(revocations: &Revocations) {
+    for kind in Kind::ALL {
+        gauge!(REVOCATIONS.name, "what" => kind.name()).set(revocations.count(kind) as f64);
     }
 }
 

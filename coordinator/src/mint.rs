@@ -79,6 +79,26 @@ impl Minter {
     /// # Errors
     /// The names in the order make the token too long.
     pub(crate) fn mint(&self, order: &Order<'_>, now: SystemTime) -> Result<Minted, SealError> {
+        let minted = self.sealed(order, now)?;
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.minted.increment(1);
+        Ok(minted)
+    }
+
+    /// Whether there is a key to mint with.
+    pub(crate) fn check_key(&self) -> Result<(), SealError> {
+        self.keys.load().minting().map(drop).ok_or(SealError::NoKey)
+    }
+
+    /// Whether an order can be met; its token is given to nobody.
+    ///
+    /// # Errors
+    /// As [`Minter::mint`].
+    pub(crate) fn check(&self, order: &Order<'_>, now: SystemTime) -> Result<(), SealError> {
+        self.sealed(order, now).map(drop)
+    }
+
+    fn sealed(&self, order: &Order<'_>, now: SystemTime) -> Result<Minted, SealError> {
         // Whole seconds: every JWT library reads them, and `expires_at` says the same as `exp`.
         let issued_at = whole_seconds(now);
         let terms = &order.terms;
@@ -102,8 +122,6 @@ impl Minter {
             ..Claims::new(order.file_id.clone(), NumericDate::from_secs(expires_at))
         };
         let token = Token(seal(&claims, self.keys.load().minting().ok_or(SealError::NoKey)?)?);
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.minted.increment(1);
         Ok(Minted { token, expires_at: UNIX_EPOCH + Duration::from_secs(expires_at) })
     }
 

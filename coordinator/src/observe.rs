@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use hyper::body::Incoming;
 use sluice_shared::cluster::EdgeId;
 use sluice_shared::serve::Answers;
+use sluice_shared::shown_address::ShownAddress;
 use sluice_shared::token::random_id;
 
 use crate::answer::SentTo;
@@ -24,7 +25,7 @@ use crate::metrics::{self, CallMetrics, Endpoint};
 use crate::router::{self, Shown};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const REQUEST_ID_BYTES_MAX: usize = 64;
+pub(crate) const REQUEST_ID_BYTES_MAX: usize = 64;
 /// The longest file id with every byte escaped, and the route before it.
 const PATH_BYTES_LOGGED_MAX: usize = 3200;
 /// `/favicon.ico` and its like, but of no token the part that makes it one.
@@ -65,8 +66,8 @@ pub(crate) struct Observed {
 impl Observed {
     /// # Errors
     /// There is no thread to be had for the log.
-    pub(crate) fn new(api: Arc<Api>, refusals: Arc<Refusals>) -> io::Result<Self> {
-        let log = CallLog::start(metrics::log_lines_lost())?;
+    pub(crate) fn new(api: Arc<Api>, refusals: Arc<Refusals>, shown: ShownAddress) -> io::Result<Self> {
+        let log = CallLog::start(metrics::log_lines_lost(), shown)?;
         let router = Arc::new(router::api(Arc::clone(&api)));
         Ok(Self { router, api, metrics: CallMetrics::new(), refusals, log })
     }

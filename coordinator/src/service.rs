@@ -160,8 +160,8 @@ pub async fn run(
     let admin = admin::router(probed, metrics, config.admin_hosts.clone(), pages);
     announce(&config, &readiness.instance, &api_listener.socket, &admin_listener.socket)?;
     let for_successor = vec![api_listener.try_clone()?, admin_listener.try_clone()?];
-    let clients = config.clients.clone();
-    let api = Observed::new(Arc::new(api(config, &sources, state, facts)), refusals)?;
+    let (clients, shown) = (config.clients.clone(), config.client_ip);
+    let api = Observed::new(Arc::new(api(config, &sources, state, facts)), refusals, shown)?;
     let tls = tls.map(|tls| Handshakes::new(tls, metrics::tls_handshake_failures()));
     let parting = Parting::default();
     let service = Service {

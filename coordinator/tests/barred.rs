@@ -5,9 +5,11 @@
 mod support;
 
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use sluice_shared::revocations::{Kind, Target};
 use support::{Coordinator, Edge, Setting, complaint, output_of, token_of};
 
 fn ctl(coordinator: &Coordinator, arguments: &[&str]) -> (i32, String) {
@@ -93,6 +95,74 @@ fn what_was_barred_is_so_after_a_restart() {
     assert_eq!((&known["in_force"], &known["cut"]), (&json!(true), &json!(true)));
     let (_, table) = ctl(&coordinator, &["block", "--list"]);
     assert!(table.contains("2099-01-01T00:00:00.000Z") && table.contains("'late/'"), "{table}");
+}
+
+/// As a coordinator leaves it whose clock was ahead by decades.
+#[test]
+fn what_was_lifted_by_a_clock_ahead_is_barred_again() {
+    let edge = Edge::start("edge-1");
+    let setting = Setting::new(&[&edge], "");
+    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string();
+    let lifted = |key: &str| json!({ "key": key, "set": "2099-01-01T00:00:00Z", "until": now, "cut": false });
+    let marks = [lifted("revoked/user/YW5u"), lifted("blocked/YQ")];
+    setting.write_private("revocations.json", &json!({ "revocations": marks }).to_string());
+    let coordinator = Coordinator::launch(setting);
+    support::wait_until("it is ready", || coordinator.ready().status == 200);
+    assert_eq!(coordinator.get("/download/b.bin?user_id=ann").status, 302);
+    let table = [
+        ("/admin/v1/revocations", json!({ "what": "user", "value": "ann" }), "/download/b.bin?user_id=ann"),
+        ("/admin/v1/blocks", json!({ "prefix": "a" }), "/download/a/b.bin?user_id=bob"),
+    ];
+    for (path, body, barred) in table {
+        let answer = coordinator.admin_call("POST", path, &body.to_string());
+        assert_eq!((answer.status, &answer.json()["in_force"]), (201, &json!(true)), "{body}");
+        assert!(answer.json()["set"].as_str().unwrap().starts_with("2099"), "{body}");
+        assert_eq!(coordinator.get(barred).status, 403, "{body}");
+    }
+    assert_eq!(coordinator.metric("sluice_revocations{what=\"user\"}"), 1.0);
+}
+
+/// With an etcd that is away, of which edges hear later.
+#[test]
+fn links_that_are_taken_back_are_marked_while_their_tokens_live_and_there_is_room() {
+    let edge = Edge::start("edge-1");
+    let coordinator = Coordinator::start_with(&[&edge], "[etcd]\nendpoints = [\"http://127.0.0.1:1\"]\n");
+    assert_eq!(coordinator.metric("sluice_etcd_up"), 0.0);
+    let make = |coordinator: &Coordinator| {
+        let made = coordinator.post("/api/links", &[], r#"{"file_id":"a.bin","ttl":86400}"#).json();
+        let path = made["link"].as_str().unwrap().strip_prefix(support::PUBLIC_URL).unwrap().to_owned();
+        (path, format!("/api/links/{}", made["id"].as_str().unwrap()))
+    };
+    let (link, id) = make(&coordinator);
+    assert_eq!(coordinator.get(&link).status, 302);
+    for _ in 0..2 {
+        assert_eq!(coordinator.send("DELETE", &id, &[]).status, 204);
+    }
+    assert_eq!(coordinator.get(&link).status, 403);
+    let marks = coordinator.ask_admin("/admin/v1/revocations").json();
+    let time =
+        |name: &str| humantime::parse_rfc3339(marks["revocations"][0][name].as_str().unwrap()).unwrap();
+    let lives = time("until").duration_since(time("set")).unwrap().as_secs();
+    assert!((900..1000).contains(&lives), "as long as a token, and not as a link: {lives}");
+
+    coordinator.signal(Signal::KILL);
+    let until =
+        humantime::format_rfc3339(std::time::SystemTime::now() + Duration::from_secs(900)).to_string();
+    let mark = |number: u32| {
+        let target = Target::new(Kind::Link, &format!("u{number:022}")).unwrap();
+        json!({ "key": target.key(), "set": "2026-01-01T00:00:00Z", "until": until, "cut": false })
+    };
+    let marks: Vec<_> = (0..90_000).map(mark).collect();
+    let marks = serde_json::to_string_pretty(&json!({ "revocations": marks })).unwrap();
+    coordinator.setting.write_private("revocations.json", &marks);
+    let coordinator = coordinator.start_again();
+    let (link, id) = make(&coordinator);
+    let answer = coordinator.send("DELETE", &id, &[]);
+    assert!(answer.problem(503).contains("live until they expire"), "{}", answer.text());
+    assert!(answer.field("retry-after").parse::<u32>().is_ok());
+    assert_eq!(coordinator.get(&link).status, 403, "it is taken back all the same");
+    assert_eq!(ctl(&coordinator, &["revoke", "user", "ann"]).0, 0, "operators have room");
+    assert_eq!(coordinator.get("/download/a.bin?user_id=ann").status, 403);
 }
 
 #[test]

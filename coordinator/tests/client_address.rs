@@ -8,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use serde_json::json;
 use support::{Coordinator, Edge, LIMIT, Signal, send};
 
 /// A PROXY v2 header: `0x21` of a client at 203.0.113.9, `0x20` of the proxy itself.
@@ -115,4 +116,18 @@ fn a_connection_that_says_nothing_does_not_hold_up_the_end() {
     coordinator.signal(Signal::TERM);
     assert!(coordinator.wait().success());
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_call_s_line_has_no_more_of_an_address_than_is_wanted() {
+    let edge = Edge::start("edge-1");
+    for (shown, expected) in [("prefix", json!("192.0.2.0/24")), ("none", json!(null))] {
+        let more = format!("trusted_proxies = [\"127.0.0.1\"]\n[log]\nclient_ip = \"{shown}\"\n");
+        let coordinator = Coordinator::start_with(&[&edge], &more);
+        let fields = [("X-Forwarded-For", "192.0.2.7"), ("X-Request-Id", "r-1")];
+        assert_eq!(coordinator.send("GET", "/download/a.bin?user_id=ann", &fields).status, 302);
+        let line = coordinator.log_line(|line| line["request_id"] == "r-1");
+        assert_eq!(line["client"], expected, "{shown}");
+        assert!(!coordinator.log_text().contains("192.0.2.7"), "{shown}");
+    }
 }

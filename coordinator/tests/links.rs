@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
@@ -77,6 +79,58 @@ fn a_counted_link_is_good_for_so_many_and_repeats_are_free() {
     assert_eq!(refused.status, 403);
     assert!(refused.text().contains("all its downloads"), "{}", refused.text());
     assert_eq!(status("192.0.2.1"), 302);
+}
+
+#[test]
+fn a_link_that_is_barred_for_a_while_has_its_downloads_afterwards() {
+    let edge = Edge::start("edge-1");
+    let coordinator = Coordinator::start_with(&[&edge], PROXIED);
+    let (path, id) = make(&coordinator, &json!({"file_id": "a.bin", "user_id": "ann", "max_downloads": 1}));
+    for (what, value) in [("user", "ann"), ("file", "a.bin"), ("link", &id)] {
+        let mark = json!({ "what": what, "value": value }).to_string();
+        assert_eq!(coordinator.admin_call("POST", "/admin/v1/revocations", &mark).status, 201);
+        assert_eq!(visit(&coordinator, "GET", &path, "192.0.2.1").status, 403, "{what}");
+        let lift = format!("/admin/v1/revocations?what={what}&value={value}");
+        assert_eq!(coordinator.admin_call("DELETE", &lift, "").status, 204);
+    }
+    assert_eq!(visit(&coordinator, "GET", &path, "192.0.2.2").status, 302);
+}
+
+#[test]
+fn a_link_that_is_made_can_be_redeemed_however_long_its_names_are() {
+    let edge = Edge::start("edge-1");
+    let coordinator = Coordinator::start_with(&[&edge], PROXIED);
+    let rid = "r".repeat(64);
+    let fields = [("X-Forwarded-For", "2001:db8:1111:2222:3333:4444:5555:6666"), ("X-Request-Id", &rid)];
+    let mut statuses = Vec::new();
+    for length in (400..1024).step_by(40) {
+        let body = json!({"file_id": "f".repeat(length), "user_id": "u".repeat(200), "filename": "n".repeat(200),
+            "bind_ip": "redeemer"});
+        let made = coordinator.post("/api/links", &[], &body.to_string());
+        statuses.push(made.status);
+        if made.status == 201 {
+            let link = made.json()["link"].as_str().unwrap().strip_prefix(PUBLIC_URL).unwrap().to_owned();
+            assert_eq!(coordinator.send("HEAD", &link, &fields).status, 302, "{length}");
+        } else {
+            assert!(made.problem(400).contains("too long together"), "{length}: {}", made.text());
+        }
+    }
+    assert!(statuses.contains(&201) && statuses.contains(&400), "{statuses:?}");
+}
+
+/// Before anybody has proved who it is, at that.
+#[test]
+fn a_body_that_does_not_arrive_is_not_waited_for() {
+    let edge = Edge::start("edge-1");
+    let coordinator = Coordinator::start(&[&edge]);
+    let mut stream = TcpStream::connect(coordinator.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+        .write_all(b"POST /api/links HTTP/1.1\r\nHost: c.example\r\nContent-Length: 60000\r\n\r\n{")
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 408 ") && text.contains("in time"), "{text}");
 }
 
 #[test]

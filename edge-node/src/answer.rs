@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use sluice_shared::keys::KeyRing;
+use sluice_shared::revocations;
 use sluice_shared::token::{NumericDate, Scratch};
 
 use crate::authorize::{Admission, Circumstances, Grant, SentBack, authorize};
@@ -96,8 +98,8 @@ impl Responder<'_> {
         if head.method == Method::Options {
             return Some(self.answer(head, self.options(head, now), exchange));
         }
-        let mut scratch = self.worker.scratches.take();
-        let composed = match self.admit(head, now, &mut exchange, &mut scratch) {
+        let (keys, mut scratch) = (self.worker.keys(), self.worker.scratches.take());
+        let composed = match self.admit(head, now, &keys, &mut exchange, &mut scratch) {
             Err(reject) => Err(reject),
             Ok(Admission::SentBack(to)) => self.send_back(head, &to, now),
             Ok(Admission::Granted(_)) if self.worker.is_refusing() => Err(Reject::Draining),
@@ -113,14 +115,19 @@ impl Responder<'_> {
     pub(crate) async fn answer_later(&self, head: &RequestHead<'_>, client: IpAddr) -> Answer {
         let now = SystemTime::now();
         let mut exchange = self.begin(now, head.method, client);
-        let mut scratch = self.worker.scratches.take();
-        let composed = match self.admit(head, now, &mut exchange, &mut scratch) {
+        // For as long as the store takes: a guard is for less.
+        let (keys, mut scratch) = (self.worker.keys.load_full(), self.worker.scratches.take());
+        let composed = match self.admit(head, now, &keys, &mut exchange, &mut scratch) {
             Err(reject) => Err(reject),
             Ok(Admission::SentBack(to)) => self.send_back(head, &to, now),
             Ok(Admission::Granted(grant)) => {
                 let wait = self.wait(head, &exchange);
                 let located = self.locate(head, &grant, now, wait).await;
-                located.and_then(|located| self.compose(head, &grant, located, now))
+                located.and_then(|located| {
+                    // It was not among the transfers while it waited: what was barred meanwhile has to be looked for.
+                    grant.judge(&self.worker.revocations.load(), revocations::Instant::now())?;
+                    self.compose(head, &grant, located, now)
+                })
             }
         };
         self.answer(head, composed, exchange)
@@ -144,6 +151,7 @@ impl Responder<'_> {
         &self,
         head: &RequestHead<'_>,
         now: SystemTime,
+        keys: &'s KeyRing,
         exchange: &mut Exchange,
         scratch: &'s mut Scratch,
     ) -> Result<Admission<'s>, Reject> {
@@ -155,11 +163,10 @@ impl Responder<'_> {
         let circumstances = Circumstances {
             client: exchange.client,
             now: NumericDate::from_system_time(now),
-            keys: &worker.keys(),
             revocations: &worker.revocations.load(),
             coordinators: &worker.coordinators,
         };
-        let admission = authorize(head, &circumstances, scratch)?;
+        let admission = authorize(head, keys, &circumstances, scratch)?;
         if let Some(record) = &mut exchange.record {
             match &admission {
                 Admission::Granted(grant) => record.note(&grant.file_id, &grant.who),

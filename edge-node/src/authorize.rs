@@ -11,9 +11,9 @@ use std::sync::LazyLock;
 use sluice_shared::client_net::ClientNet;
 use sluice_shared::cluster::EdgeId;
 use sluice_shared::file_id::FileId;
-use sluice_shared::keys::KeyRing;
+use sluice_shared::keys::{KeyId, KeyRing};
 use sluice_shared::revocations::{Instant, Kind, Revocations, Subject};
-use sluice_shared::token::{Claims, NumericDate, Scratch, TokenError, open_authentic};
+use sluice_shared::token::{Claims, NumericDate, Scratch, TokenError, open_authentic, open_by_key};
 use sluice_shared::units::BaseUrl;
 
 use crate::request::{Method, RequestHead, TokenParameter};
@@ -31,9 +31,34 @@ pub(crate) struct Grant<'s> {
     pub(crate) file_id: FileId<'s>,
     pub(crate) save_as: Option<Cow<'s, str>>,
     /// The durable link behind the token.
-    pub(crate) link: Option<Cow<'s, str>>,
+    link: Option<Cow<'s, str>>,
+    /// That the token came by.
+    pub(crate) key: &'s KeyId,
     pub(crate) who: Who<'s>,
     pub(crate) terms: Terms,
+}
+
+impl Grant<'_> {
+    /// What marks may hold for, but the key.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        Subject {
+            file: self.file_id.as_str(),
+            link: self.link.as_deref(),
+            user: self.who.user_id.as_deref(),
+            client: self.who.cid.as_deref(),
+        }
+    }
+
+    /// Judges it again: what it gives may have been barred since.
+    ///
+    /// # Errors
+    /// It has been.
+    pub(crate) fn judge(&self, revocations: &Revocations, now: Instant) -> Result<(), AuthorizeError> {
+        if revocations.is_key_revoked(self.key.as_str(), now) {
+            return Err(TokenError::UnknownKey.into());
+        }
+        unless_barred(revocations, &self.subject(), now)
+    }
 }
 
 /// Who asks, for logs and accounts: as the token says.
@@ -66,7 +91,6 @@ pub(crate) struct SentBack<'s> {
 pub(crate) struct Circumstances<'c> {
     pub(crate) client: IpAddr,
     pub(crate) now: NumericDate,
-    pub(crate) keys: &'c KeyRing,
     pub(crate) revocations: &'c Revocations,
     /// Those that clients may be sent back to.
     pub(crate) coordinators: &'c [BaseUrl],
@@ -106,6 +130,7 @@ pub(crate) enum AuthorizeError {
 /// It is missing, repeated, refused, bound to another address, a HEAD token on a GET, or what it gives is barred.
 pub(crate) fn authorize<'s>(
     head: &RequestHead<'_>,
+    keys: &'s KeyRing,
     circumstances: &Circumstances<'_>,
     scratch: &'s mut Scratch,
 ) -> Result<Admission<'s>, AuthorizeError> {
@@ -114,9 +139,8 @@ pub(crate) fn authorize<'s>(
         TokenParameter::Missing => return Err(AuthorizeError::NoToken),
         TokenParameter::Repeated => return Err(AuthorizeError::TwoTokens),
     };
-    let Circumstances { now, keys, .. } = *circumstances;
-    let claims = open_authentic(&token, keys, scratch)?;
-    if let Err(error) = claims.judge(now) {
+    let (claims, key) = open_by_key(&token, keys, scratch)?;
+    if let Err(error) = claims.judge(circumstances.now) {
         let coordinator = way_back(&claims, circumstances).ok_or(error)?;
         check_bindings(&claims, head.method, circumstances)?;
         let location = renewal(coordinator, &token);
@@ -140,6 +164,7 @@ pub(crate) fn authorize<'s>(
         file_id: claims.file_id,
         save_as: claims.r#fn,
         link: claims.lnk,
+        key,
         who,
         terms,
     }))
@@ -156,12 +181,13 @@ fn way_back<'c>(claims: &Claims<'_>, circumstances: &Circumstances<'c>) -> Optio
 #[cold]
 pub(crate) fn way_on<'s>(
     head: &RequestHead<'_>,
+    keys: &KeyRing,
     circumstances: &Circumstances<'_>,
     edge: &EdgeId,
     scratch: &'s mut Scratch,
 ) -> Option<SentBack<'s>> {
     let TokenParameter::Given(token) = head.token() else { return None };
-    let claims = open_authentic(&token, circumstances.keys, scratch).ok()?;
+    let claims = open_authentic(&token, keys, scratch).ok()?;
     claims.judge(circumstances.now).ok()?;
     check_bindings(&claims, head.method, circumstances).ok()?;
     if claims.hop >= HOPS_MAX {
@@ -206,7 +232,15 @@ fn check_bindings(
         user: claims.user_id.as_deref(),
         client: claims.cid.as_deref(),
     };
-    match circumstances.revocations.bar(&subject, Instant::of(circumstances.now.to_system_time())) {
+    unless_barred(circumstances.revocations, &subject, Instant::of(circumstances.now.to_system_time()))
+}
+
+fn unless_barred(
+    revocations: &Revocations,
+    subject: &Subject<'_>,
+    now: Instant,
+) -> Result<(), AuthorizeError> {
+    match revocations.bar(subject, now) {
         Some(barred) => Err(AuthorizeError::Barred(barred.by)),
         None => Ok(()),
     }

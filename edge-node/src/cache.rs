@@ -28,7 +28,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::metrics::Counter;
 use crate::store::{Slot, Store, Verdict};
-use crate::uring::{AlignedBuffer, StoreFd, Version, read, statx};
+use crate::uring::{AlignedBuffer, StoreFd, Version, statx};
 
 /// Files up to this size are kept whole: they need neither windows nor descriptors of their own.
 pub(crate) const WHOLE_BYTES_MAX: u64 = 64 * 1024;
@@ -130,9 +130,9 @@ impl Cache {
         let room = self.index.reserve(object::whole_bytes(length));
         let reservation = tokio::time::timeout(patience, room).await.map_err(|_| FillError::Timeout)?;
         slot.begin();
-        let (read, buffer) = read(file, AlignedBuffer::zeroed(length), 0, length).await;
+        let (read, buffer) = self.store.read(file, AlignedBuffer::zeroed(length), 0, length).await;
         let after = statx(Arc::clone(file)).await;
-        match self.store.judge(version, length, &read, &after) {
+        match Verdict::of(version, length, &read, &after) {
             Verdict::Same => {}
             Verdict::Another => return Ok(None),
             Verdict::Failed(errno) => return Err(FillError::Storage(errno)),

@@ -8,6 +8,8 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -23,12 +25,14 @@ use sluice_shared::units::{BaseUrl, MemorySize, Span};
 use crate::cors::Cors;
 use crate::logs::ShownAddress;
 use crate::media_type::InlineTypes;
-use crate::store::PathTemplate;
+use crate::store::{self, PathTemplate};
 pub(crate) use limits::Limits;
 use memory::available_memory;
 use raw::{KeyKind, RawConfig, RawKeys, RegistrySource};
 
 const REVOCATIONS_FILE: &str = "revocations.json";
+/// A store that takes longer to be looked at for the first time hangs.
+const ROOT_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How entity tags are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -166,6 +170,7 @@ impl Config {
         // What is heard from etcd is kept for a start without it.
         let revocations_default = || uses_etcd.then(|| REVOCATIONS_FILE.into());
         let revocations_file = raw.revocations_file.or_else(revocations_default);
+        let root_marker = raw.root_marker.map(|marker| judge_marker(path, marker)).transpose()?;
         Ok(Self {
             keys: judge_keys(path, raw.keys, etcd.as_ref())?,
             etcd,
@@ -179,8 +184,8 @@ impl Config {
             control_socket: raw.control_socket.map(|file| resolve(path, &file)),
             confine: raw.confine.unwrap_or(true),
             confine_reads: raw.confine_reads.iter().map(|folder| resolve(path, folder)).collect(),
-            root: judge_root(path, raw.root)?,
-            root_marker: raw.root_marker.map(|marker| judge_marker(path, marker)).transpose()?,
+            root: judge_root(path, raw.root, root_marker.clone())?,
+            root_marker,
             path_template,
             follow_symlinks: raw.follow_symlinks,
             sha256_sidecars: raw.sha256_sidecars.unwrap_or(true),
@@ -201,13 +206,33 @@ impl Config {
     }
 }
 
-fn judge_root(path: &Path, root: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+fn judge_root(path: &Path, root: Option<PathBuf>, marker: Option<String>) -> Result<PathBuf, ConfigError> {
     let root = resolve(path, &root.ok_or_else(|| ConfigError::missing(path, "root"))?);
-    if root.is_dir() {
-        return Ok(root);
-    }
-    let fault = format!("is no folder: {}; mount the store there, or name another", root.display());
+    let looked_at = root.clone();
+    let look = move || {
+        // All that is looked at before the edge serves, for attributes alone may be out of a cache.
+        let _ = store::is_absent(&looked_at, marker.as_deref());
+        looked_at.is_dir()
+    };
+    let fault = match seen_within(ROOT_ANSWERS_WITHIN, look) {
+        Some(true) => return Ok(root),
+        Some(false) => format!("is no folder: {}; mount the store there, or name another", root.display()),
+        None => format!(
+            "does not answer: {}; see that the store's server is there and its mount is not stale, and start again",
+            root.display()
+        ),
+    };
     Err(ConfigError::key(path, "root", fault))
+}
+
+/// What a look at the store sees, from a thread of its own, for it may hang: then `None`.
+fn seen_within(patience: Duration, look: impl FnOnce() -> bool + Send + 'static) -> Option<bool> {
+    let (see, seen) = mpsc::channel();
+    let looking = thread::Builder::new().name("root".to_owned()).spawn(move || see.send(look())).ok()?;
+    let seen = seen.recv_timeout(patience).ok()?;
+    // Nobody else is to be there when the edge is confined.
+    let _ = looking.join();
+    Some(seen)
 }
 
 fn judge_marker(path: &Path, marker: String) -> Result<String, ConfigError> {

@@ -4,6 +4,7 @@
 //! What can be answered without waiting is, in one go; only what has to wait gets a future of its own, so that an idle
 //! connection is small, and holds no buffer: one is lent for as long as a head is in it.
 
+mod acknowledged;
 mod beneath;
 mod delivery;
 mod encrypted;
@@ -28,6 +29,7 @@ use crate::limits::{AddressPlace, Deadline, DeadlineSlot, Late, Pace, Waiting};
 use crate::reject::Reject;
 use crate::request::{self, HEAD_BYTES_MAX, Method, RequestHead, forwarded_for};
 use crate::worker::{Buffer, Reusable, Worker};
+pub(crate) use acknowledged::until_acknowledged;
 pub(crate) use beneath::Beneath;
 use delivery::Unended;
 pub(crate) use encrypted::Encrypted;
@@ -40,6 +42,10 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// A client that has no place has so long to say what it wants: its request follows its connection at once, or is slow.
 const TURNED_AWAY_REQUEST_TIME: Duration = Duration::from_millis(300);
+
+/// After so many answers to requests that came together, other connections have their turn: a socket that has room keeps
+/// nobody waiting.
+const ANSWERS_PER_TURN: u32 = 64;
 
 /// How a connection goes on after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,24 +131,28 @@ impl<T: Transport> Connection<T> {
             ClientSource::ProxyProtocol(_) if !T::IS_INTRODUCED => Box::pin(self.introduction()).await,
             _ => (Next::Request, None),
         };
-        let mut waiting = Waiting::First;
+        let (mut waiting, mut answers) = (Waiting::First, 0_u32);
         loop {
             match next {
                 Next::Request => {}
                 Next::Linger => return Box::pin(self.linger()).await,
                 Next::Close => return,
             }
-            if carried.is_none() {
-                carried = self.first_bytes(waiting).await;
+            match &carried {
+                None => carried = self.first_bytes(waiting).await,
+                Some(_) if answers.is_multiple_of(ANSWERS_PER_TURN) => tokio::task::yield_now().await,
+                Some(_) => {}
             }
             let Some(buffer) = carried.take() else {
                 // Closed with something unread, the socket would drop what it has yet to send.
-                if self.stream.is_near_end() {
+                let has_more = self.stream.is_near_end() || self.stream.is_unsettled();
+                if has_more && !self.worker.is_over() {
                     return Box::pin(self.linger()).await;
                 }
                 return self.stream.end_now();
             };
             waiting = Waiting::Idle;
+            answers = answers.wrapping_add(1);
             (next, carried) = match self.step(buffer) {
                 Step::Done(next, rest) => (next, rest),
                 Step::Later(rest) => rest.await,

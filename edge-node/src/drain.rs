@@ -40,8 +40,46 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Workers cut what is left at their next sweep.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 
+/// The signals that end the edge.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// One came that ends it at once.
+    is_hurried: bool,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            is_hurried: false,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits until the process is to exit at once: for one signal more than the one that drains.
+    pub(crate) async fn hurry(&mut self) {
+        if !self.is_hurried {
+            self.next().await;
+            self.is_hurried = true;
+            tracing::warn!("second signal: exiting at once");
+        }
+    }
+
+    pub(crate) fn is_hurried(&self) -> bool {
+        self.is_hurried
+    }
+}
+
 /// Waits for SIGTERM, SIGINT or a successor, then drains; returns when the process may exit, with nothing open that
-/// anybody waits for.
+/// anybody waits for. Gives the signals, of which another may come.
 ///
 /// # Errors
 /// Signals cannot be listened to.
@@ -51,12 +89,11 @@ pub(crate) async fn drain(
     connections: impl Fn() -> u64,
     successor: impl Future<Output = Departure>,
     manager: &ServiceManager,
-) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+) -> std::io::Result<Signals> {
+    let mut signals = Signals::new()?;
     let mut grace = limits.drain_grace;
     tokio::select! {
-        () = either(&mut terminate, &mut interrupt) => {}
+        () = signals.next() => {}
         departure = successor => {
             manager.stopping();
             tracing::info!(timeout = ?limits.drain_timeout, "handed over; what is connected is served to its end");
@@ -65,9 +102,9 @@ pub(crate) async fn drain(
             tokio::select! {
                 () = last_ends(limits.drain_timeout, &connections) => {
                     cut(&phase, &connections).await;
-                    return Ok(());
+                    return Ok(signals);
                 }
-                () = either(&mut terminate, &mut interrupt) => {}
+                () = signals.next() => {}
             }
             // Nobody has to notice: nobody new comes.
             grace = Duration::ZERO;
@@ -83,10 +120,10 @@ pub(crate) async fn drain(
     };
     tokio::select! {
         () = leaving => {}
-        () = either(&mut terminate, &mut interrupt) => tracing::warn!("second signal: exiting at once"),
+        () = signals.hurry() => {}
     }
     cut(&phase, &connections).await;
-    Ok(())
+    Ok(signals)
 }
 
 /// Waits for the last connection's end, once the listeners are closed.
@@ -114,11 +151,4 @@ async fn end_within(patience: Duration, connections: impl Fn() -> u64) -> bool {
         }
     };
     tokio::time::timeout(patience, ending).await.is_ok()
-}
-
-async fn either(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }

@@ -48,6 +48,8 @@ use workers::{ForAll, WorkerParts};
 
 /// What is still to be written when the process ends has so long.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+/// For a process that is to exit at once.
+const HURRIED_FLUSH_WITHIN: Duration = Duration::from_millis(250);
 
 /// Validates the configuration and what it names, without listening; and says how far an edge would be confined.
 ///
@@ -137,14 +139,18 @@ pub fn run(path: &Path, inherited: Inherited) -> anyhow::Result<()> {
         admin_listener,
         for_successor,
     };
-    if let Err(error) = runtime.block_on(serving.until_drained()) {
-        tracing::error!(%error, "the edge stops");
-        drop(log_guard);
-        exit(1);
-    }
+    let flush_within = match runtime.block_on(serving.until_drained()) {
+        Ok(true) => HURRIED_FLUSH_WITHIN,
+        Ok(false) => FLUSH_WITHIN,
+        Err(error) => {
+            tracing::error!(%error, "the edge stops");
+            drop(log_guard);
+            exit(1);
+        }
+    };
     let (access_log, usage) = records;
-    access_log.inspect(|log| log.flush(FLUSH_WITHIN));
-    usage.inspect(|record| record.flush(FLUSH_WITHIN));
+    access_log.inspect(|log| log.flush(flush_within));
+    usage.inspect(|record| record.flush(flush_within));
     tracing::info!("stopped");
     drop(log_guard);
     exit(0);

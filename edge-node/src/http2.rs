@@ -6,6 +6,7 @@
 
 mod response;
 mod session;
+mod shared_stream;
 mod stream;
 
 use std::future::poll_fn;
@@ -15,12 +16,15 @@ use std::task::{Context, Poll};
 use h2::Reason;
 use h2::server::{Builder, Connection};
 use sluice_shared::serve::ByRecord;
+use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::connection::{self, until_acknowledged};
 use crate::limits::{AddressPlace, DeadlineSlot, Late, Waiting};
 use crate::request::HEAD_BYTES_MAX;
 use crate::worker::Worker;
 use session::Session;
+use shared_stream::SharedStream;
 use stream::Piece;
 
 /// Requests of a connection at a time.
@@ -36,6 +40,7 @@ const RECEIVE_WINDOW_BYTES: u32 = 64 * 1024;
 pub(crate) async fn serve(stream: TlsStream<ByRecord>, place: AddressPlace, worker: Rc<Worker>) {
     let deadline = worker.deadlines.slot();
     let head_list_bytes_max = u32::try_from(HEAD_BYTES_MAX).expect("heads are small");
+    let stream = SharedStream::new(stream);
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(STREAMS_MAX)
@@ -43,72 +48,168 @@ pub(crate) async fn serve(stream: TlsStream<ByRecord>, place: AddressPlace, work
         .initial_window_size(RECEIVE_WINDOW_BYTES)
         .initial_connection_window_size(RECEIVE_WINDOW_BYTES)
         .max_send_buffer_size(UNSENT_BYTES_MAX_OF_STREAM);
-    let greeting = builder.handshake::<_, Piece>(stream);
+    let greeting = builder.handshake::<_, Piece>(stream.clone());
     let greeted = Box::pin(deadline.bound(Waiting::First, worker.limits.head_timeout, greeting)).await;
     let Ok(Ok(connection)) = greeted else { return };
-    let session = Session::new(worker, place);
-    let mut driver = Box::new(Driver { connection, session, deadline, is_armed: false, is_told: false });
-    poll_fn(|context| driver.poll(context)).await;
+    let session = Session::new(Rc::clone(&worker), place);
+    let mut driver = Box::new(Driver::new(connection, stream.clone(), Rc::clone(&session), deadline));
+    let end = poll_fn(|context| driver.poll(context)).await;
+    drop(driver);
+    if let (End::Said, Some(socket)) = (end, stream.into_socket()) {
+        Box::pin(see_off(socket, &session, worker)).await;
+    }
+}
+
+/// Lets the client see all that was sent. It speaks while it reads, and a socket that is closed and hears something drops
+/// what it has yet to send.
+async fn see_off(socket: TcpStream, session: &Session, worker: Rc<Worker>) {
+    let deadline = worker.deadlines.slot();
+    until_acknowledged(&socket, &worker, &deadline).await;
+    drop(deadline);
+    let place = AddressPlace::uncounted(session.place.client());
+    connection::Connection::new(socket, place, worker).see_off().await;
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client is told, behind all else that is sent.
+    Said,
+    /// Gone, or not worth waiting for.
+    Broken,
 }
 
 /// What drives a connection: takes requests in, and lets go of a client that asks for nothing.
 struct Driver {
-    connection: Connection<TlsStream<ByRecord>, Piece>,
+    connection: Connection<SharedStream, Piece>,
+    stream: SharedStream,
     session: Rc<Session>,
     deadline: DeadlineSlot,
-    /// The deadline is that of an idle connection.
+    /// What is waited for while no request is being answered.
+    waiting: Waiting,
+    /// The deadline is that of this wait.
     is_armed: bool,
+    /// What the client had yet to take when it was armed.
+    left_bytes: u64,
     /// The client knows that it is to ask for nothing more.
     is_told: bool,
+    /// No more is taken in; what is said yet is the last.
+    is_ending: bool,
 }
 
 impl Driver {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn new(
+        connection: Connection<SharedStream, Piece>,
+        stream: SharedStream,
+        session: Rc<Session>,
+        deadline: DeadlineSlot,
+    ) -> Self {
+        Self {
+            connection,
+            stream,
+            session,
+            deadline,
+            waiting: Waiting::First,
+            is_armed: false,
+            left_bytes: 0,
+            is_told: false,
+            is_ending: false,
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
         if self.session.worker.is_over() {
-            return Poll::Ready(());
+            return Poll::Ready(End::Broken);
         }
         self.deadline.belongs_to(context);
         self.session.belongs_to(context);
         if self.session.is_abused() {
-            return self.end(Reason::ENHANCE_YOUR_CALM, context);
+            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            // As far as that goes without waiting.
+            let _ = self.connection.poll_closed(context);
+            return Poll::Ready(End::Broken);
         }
         if self.session.is_closing() && !self.is_told {
             self.is_told = true;
             self.connection.graceful_shutdown();
         }
         loop {
-            match self.connection.poll_accept(context) {
-                Poll::Ready(Some(Ok((request, respond)))) => stream::spawn(&self.session, request, respond),
-                // A connection's failure is its peer's affair.
-                Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
-                Poll::Pending => break,
+            if let Poll::Ready(end) = self.advance(context) {
+                return Poll::Ready(end);
             }
-        }
-        match self.judge_idling(context) {
-            Poll::Ready(Err(Late)) => self.end(Reason::NO_ERROR, context),
-            _ => Poll::Pending,
+            match self.judge_waiting(context) {
+                Poll::Ready(Err(Late)) if self.waiting == Waiting::Room => return Poll::Ready(End::Broken),
+                Poll::Ready(Err(Late)) => {
+                    self.connection.abrupt_shutdown(Reason::NO_ERROR);
+                    self.is_ending = true;
+                    self.is_armed = false;
+                }
+                _ => return Poll::Pending,
+            }
         }
     }
 
-    /// Only requests count: whatever else is said keeps no connection.
-    fn judge_idling(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Late>> {
+    /// Sends and receives, and sets requests going that have come.
+    fn advance(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        // Others are left where they are until one of those has ended.
+        while !self.is_ending && !self.session.is_full() {
+            match self.connection.poll_accept(context) {
+                Poll::Ready(Some(Ok((request, respond)))) => stream::spawn(&self.session, request, respond),
+                // A connection's failure is its peer's affair.
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(End::Broken),
+                Poll::Ready(None) => return Poll::Ready(End::Said),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.connection.poll_closed(context).map(|closed| closed.map_or(End::Broken, |()| End::Said))
+    }
+
+    /// Only requests count: whatever else is said keeps no connection. Nor is one ended that has yet to send some.
+    fn judge_waiting(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Late>> {
+        let is_busy = self.session.has_open_streams() && !self.is_ending;
+        if !is_busy {
+            let waiting = self.waits_for();
+            self.is_armed &= waiting == self.waiting;
+            self.waiting = waiting;
+        }
+        let judged = self.judge(is_busy, context);
+        // As long as it takes some.
+        if judged.is_ready() && !is_busy && self.waiting == Waiting::Room && self.left() != self.left_bytes {
+            self.is_armed = false;
+            return self.judge(is_busy, context);
+        }
+        judged
+    }
+
+    fn judge(&mut self, is_busy: bool, context: &mut Context<'_>) -> Poll<Result<(), Late>> {
         let limits = &self.session.worker.limits;
-        let (waiting, patience) = if self.session.had_request() {
-            (Waiting::Idle, limits.idle_timeout)
-        } else {
-            (Waiting::First, limits.head_timeout)
+        let patience = match self.waiting {
+            Waiting::Room => limits.send_timeout,
+            Waiting::Idle => limits.idle_timeout,
+            _ => limits.head_timeout,
         };
-        let is_busy = self.session.has_open_streams();
+        if self.waiting == Waiting::Room && !is_busy && !self.is_armed {
+            self.left_bytes = self.left();
+        }
         let busy = if is_busy { Poll::Ready(()) } else { Poll::Pending };
-        let judged = self.deadline.judge(busy, &mut self.is_armed, (waiting, patience), context);
+        let judged = self.deadline.judge(busy, &mut self.is_armed, (self.waiting, patience), context);
         self.is_armed &= !is_busy;
         judged
     }
 
-    /// Says why, as far as that goes without waiting.
-    fn end(&mut self, reason: Reason, context: &mut Context<'_>) -> Poll<()> {
-        self.connection.abrupt_shutdown(reason);
-        let _ = self.connection.poll_closed(context);
-        Poll::Ready(())
+    /// What a connection without requests waits for.
+    fn waits_for(&self) -> Waiting {
+        if self.is_ending || self.session.unsent_bytes() > 0 || self.stream.wants_write() {
+            Waiting::Room
+        } else if self.session.had_request() {
+            Waiting::Idle
+        } else {
+            Waiting::First
+        }
+    }
+
+    /// Bytes that the client has yet to take.
+    fn left(&self) -> u64 {
+        self.session.unsent_bytes() + self.stream.unacknowledged_bytes()
     }
 }

@@ -10,7 +10,7 @@ mod windows;
 
 pub(crate) use account::Account;
 pub(crate) use bundles::Bundles;
-pub(crate) use copy::{Copier, Outlet};
+pub(crate) use copy::{Copier, Outlet, unless_refused};
 pub(crate) use records::Records;
 pub(crate) use windows::bound_unsent;
 
@@ -33,19 +33,43 @@ use crate::uring::{WindowFile, unacknowledged};
 pub(crate) enum SendError {
     /// The client has gone.
     #[error("the client's end: {0}")]
-    Client(#[from] io::Error),
+    Client(#[source] io::Error),
     #[error("the client took too little for too long")]
     Slow,
     #[error("the edge ends")]
     Cut,
+    #[error("what is sent was revoked")]
+    Revoked,
+    /// The client comes again, and brings a new one.
+    #[error("the connection's key is used up")]
+    KeyUsedUp,
     #[error("the content: {0}")]
     Content(#[from] FillError),
 }
 
-/// The client comes again, and brings a new one.
+/// As [`SendError::KeyUsedUp`], among the errors of a socket.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection's key is used up")]
 struct KeyUsedUp;
+
+impl SendError {
+    /// As an error of the socket.
+    pub(crate) fn key_used_up() -> io::Error {
+        io::Error::other(KeyUsedUp)
+    }
+
+    /// Of an answer that its connection's deadline ended.
+    pub(crate) fn cut(deadline: &Deadline) -> Self {
+        if deadline.is_cut() { Self::Revoked } else { Self::Cut }
+    }
+}
+
+impl From<io::Error> for SendError {
+    fn from(error: io::Error) -> Self {
+        let is_ours = error.get_ref().is_some_and(|cause| cause.is::<KeyUsedUp>());
+        if is_ours { Self::KeyUsedUp } else { Self::Client(error) }
+    }
+}
 
 impl From<Late> for SendError {
     fn from(_: Late) -> Self {
@@ -229,7 +253,7 @@ impl Sender<'_> {
         if records.is_update_due() {
             self.stream.try_io(Interest::WRITABLE, || records.update(self.stream))?;
         }
-        if records.allow(bytes as u64) { Ok(()) } else { Err(io::Error::other(KeyUsedUp)) }
+        if records.allow(bytes as u64) { Ok(()) } else { Err(SendError::key_used_up()) }
     }
 
     fn count_records(&self, sent: usize, wanted: usize) {

@@ -19,7 +19,9 @@ pub(crate) use presence::is_absent;
 pub(crate) use slots::{Purpose, Slot, Ticket};
 use slots::{SlotRules, Slots};
 
-use crate::uring::{CLOSES_MAX, Closer, FileStat, OpenRules, StoreFd, Version, open, statx};
+use crate::uring::{
+    CLOSES_MAX, Closer, FileStat, OpenRules, ReadTarget, StoreFd, Version, open, read, statx,
+};
 
 /// Operations kept for confirming files that are cached, whatever else is under way.
 const CHECK_SLOTS: usize = 64;
@@ -144,28 +146,80 @@ impl Store {
         self.checks.ask(purpose)
     }
 
-    /// Whether what was read is `version`'s: all of it came, and the version is still the same afterwards.
-    pub(crate) fn judge(
+    /// Reads as [`read`] does; what refuses `O_DIRECT` only now is read again through the page cache.
+    ///
+    /// # Errors
+    /// The kernel's, with the target.
+    pub(crate) async fn read<T: ReadTarget>(
         &self,
+        file: &Arc<StoreFd>,
+        target: T,
+        offset: u64,
+        wanted: usize,
+    ) -> (io::Result<usize>, T) {
+        let (result, target) = read(file, target, offset, wanted).await;
+        let is_invalid = matches!(&result, Err(error) if error.raw_os_error() == Some(libc::EINVAL));
+        // Whoever reads the same file meanwhile may have done so already, and nobody has to know.
+        if !is_invalid || !file.was_opened_direct() || file.leave_direct().is_err() {
+            return (result, target);
+        }
+        if self.direct.swap(false, Ordering::Relaxed) {
+            tracing::warn!(
+                "the store refuses reads with O_DIRECT; reading through its page cache from now on"
+            );
+        }
+        read(file, target, offset, wanted).await
+    }
+}
+
+impl Verdict {
+    /// Whether what was read is `version`'s: all of it came, and the version is still the same afterwards.
+    pub(crate) fn of(
         version: &Version,
         wanted: usize,
         read: &io::Result<usize>,
         after: &io::Result<FileStat>,
-    ) -> Verdict {
+    ) -> Self {
         match (read, after) {
-            (Ok(count), Ok(stat)) if *count == wanted && stat.version == *version => Verdict::Same,
-            (Ok(_), Ok(_)) => Verdict::Another,
+            (Ok(count), Ok(stat)) if *count == wanted && stat.version == *version => Self::Same,
+            (Ok(_), Ok(_)) => Self::Another,
             (Err(error), _) | (_, Err(error)) => match error.raw_os_error() {
-                Some(libc::ESTALE) => Verdict::Another,
-                // Opened anew, without `O_DIRECT`, the file is as good as another version of it.
-                Some(libc::EINVAL) if self.direct.swap(false, Ordering::Relaxed) => {
-                    tracing::warn!(
-                        "the store refuses reads with O_DIRECT; reading through its page cache from now on"
-                    );
-                    Verdict::Another
-                }
-                errno => Verdict::Failed(errno.unwrap_or(libc::EIO)),
+                Some(libc::ESTALE) => Self::Another,
+                errno => Self::Failed(errno.unwrap_or(libc::EIO)),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::uring::{AlignedBuffer, run_on_ring};
+
+    #[test]
+    fn every_file_that_was_opened_direct_is_read_where_the_store_refuses_that() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a", "b"] {
+            fs::write(folder.path().join(name), [7; 10_000]).unwrap();
+        }
+        run_on_ring(async move {
+            let template = PathTemplate::parse("{file_id}").unwrap();
+            let patience = Duration::from_secs(30);
+            let rules =
+                StoreRules { marker: None, template, follow_symlinks: false, concurrency: 8, patience };
+            let (closer, _closed) = tokio::sync::mpsc::unbounded_channel();
+            let store = Store::new(folder.path(), rules, closer).unwrap();
+            let (first, _) = store.open("a").await.unwrap();
+            let (second, _) = store.open("b").await.unwrap();
+            for file in [&first, &second, &first] {
+                // No whole page begins there: where `O_DIRECT` is had, it is refused.
+                let (read, buffer) = store.read(file, AlignedBuffer::zeroed(8192), 1, 8192).await;
+                assert_eq!((read.unwrap(), &buffer.as_slice()[..8192]), (8192, &[7; 8192][..]));
+            }
+            let (third, _) = store.open("a").await.unwrap();
+            assert!(!third.was_opened_direct() || store.direct.load(Ordering::Relaxed));
+        });
     }
 }

@@ -5,16 +5,19 @@
 mod encrypted;
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use encrypted::{Fronts, ask_http2, run};
+use encrypted::{Fronts, ask_http2, run, shake_hands};
 use h2::Reason;
 use h2::client::SendRequest;
 use http::Request;
+use sluice_shared::token::Claims;
 use support::{Edge, content};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn request(target: &str) -> Request<()> {
     Request::builder().uri(format!("https://edge.example{target}")).body(()).unwrap()
@@ -37,12 +40,32 @@ fn anonymous_bytes(edge: &Edge) -> u64 {
     line.unwrap().parse::<u64>().unwrap() * 1024
 }
 
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The content of each stream that came to its end.
+fn whole_bodies(mut received: &[u8]) -> Vec<Vec<u8>> {
+    let (mut bodies, mut whole) = (BTreeMap::<u32, Vec<u8>>::new(), Vec::new());
+    while let Some((header, rest)) = received.split_at_checked(9) {
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
+        let stream = u32::from_be_bytes(header[5..].try_into().unwrap());
+        let Some((payload, rest)) = rest.split_at_checked(length) else { break };
+        received = rest;
+        // DATA; END_STREAM.
+        if header[3] == 0 {
+            bodies.entry(stream).or_default().extend_from_slice(payload);
+            if header[4] & 1 != 0 {
+                whole.push(bodies.remove(&stream).unwrap());
+            }
+        }
+    }
+    whole
+}
+
 /// What a client says to ask for one file a hundred times, with windows of so many bytes for each stream and for all.
 fn hundred_requests(target: &str, window: u32) -> Vec<u8> {
-    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-    };
     // HPACK (RFC 7541 §6.2.2): literals that are not indexed.
     let text = |text: &str| {
         let mut bytes = Vec::new();
@@ -258,6 +281,69 @@ fn an_edge_that_drains_says_so_and_ends_what_it_has_begun() {
         connection.await.unwrap().unwrap();
     });
     assert_eq!(fronts.edge.exit_code(), 0);
+}
+
+/// What h2, TLS and the socket hold when the last answer has been given to them.
+#[test]
+fn what_a_slow_client_has_yet_to_take_arrives_though_the_connection_ends() {
+    for (limits, drains) in [("idle_timeout = \"500ms\"", false), ("", true)] {
+        let mut fronts = Fronts::start("", limits);
+        let bytes = content(60_000, 1);
+        fronts.edge.file("a.bin", &bytes);
+        let target = format!("/download?token={}", fronts.edge.token("a.bin"));
+        run(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(16 * 1024).unwrap();
+            let config = Arc::new(fronts.authority.client(&["h2"]));
+            let socket = socket.connect(fronts.address).await.unwrap();
+            let mut stream = shake_hands(socket, config, "edge.example").await.unwrap();
+            stream.write_all(&hundred_requests(&target, 1 << 30)).await.unwrap();
+            let mut received = Vec::new();
+            while fronts.edge.metric("sluice_edge_answer_seconds_count ") < 100.0 {
+                let _ = tokio::time::timeout(Duration::from_millis(20), stream.read_buf(&mut received)).await;
+            }
+            let left = 100 - whole_bodies(&received).len();
+            assert!(left > 5, "{left} are under way");
+            if drains {
+                fronts.edge.terminate();
+            }
+            // What must not happen has had its time.
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            let (mut reading, mut writing) = tokio::io::split(stream);
+            while reading.read_buf(&mut received).await.is_ok_and(|count| count > 0) {
+                // Whoever reads slowly says so.
+                let _ = writing.write_all(&frame(8, 0, 0, &[0, 0, 0, 1])).await;
+                tokio::time::sleep(Duration::from_micros(500)).await;
+            }
+            let bodies = whole_bodies(&received);
+            assert_eq!(bodies.len(), 100, "drains: {drains}; {left} were under way");
+            assert!(bodies.iter().all(|body| *body == bytes));
+        });
+        assert!(!drains || fronts.edge.exit_code() == 0);
+    }
+}
+
+#[test]
+fn what_a_client_takes_back_ends_while_it_waits_for_its_rate() {
+    let fronts = Fronts::start("", "transfers_per_token = 10000");
+    fronts.edge.file("a.bin", &content(20_000, 1));
+    let claims = Claims { rate: Some(1024), ..fronts.edge.claims("a.bin") };
+    let target = format!("/download?token={}", fronts.edge.seal(&claims));
+    run(async {
+        let (send, connection) = open(&fronts, &mut h2::client::Builder::new()).await;
+        for _ in 0..400 {
+            let Ok(mut ready) = send.clone().ready().await else { break };
+            let Ok((response, mut stream)) = ready.send_request(request(&target), true) else { break };
+            if response.await.is_err() {
+                break;
+            }
+            stream.send_reset(Reason::CANCEL);
+        }
+        drop(send);
+        let ended = connection.await.unwrap().unwrap_err();
+        assert!(ended.reason() == Some(Reason::ENHANCE_YOUR_CALM) || ended.is_io(), "{ended}");
+    });
+    support::wait_for("no transfer", || (fronts.edge.metric("sluice_edge_transfers ") == 0.0).then_some(()));
 }
 
 #[test]

@@ -546,6 +546,33 @@ fn the_last_answer_is_whole_however_slowly_it_is_taken() {
     }
 }
 
+/// Neither client nor edge has said that there will be no other request.
+#[test]
+fn an_answer_is_whole_though_its_connection_is_closed_behind_it() {
+    for (limits, drains) in [("idle_timeout = \"500ms\"", false), ("", true)] {
+        let mut fronts = Fronts::start("", limits);
+        let bytes = content((6 << 20) + 11, 8);
+        fronts.edge.file("a.bin", &bytes);
+        let request = get_request(&fronts.edge.token("a.bin"), "");
+        let clients = VERSIONS.map(|version| {
+            let mut client = Client::connect(&fronts, of_version(&fronts, version));
+            client.send(&request);
+            // The head: it has been answered.
+            assert!(client.read().unwrap() > 0);
+            client
+        });
+        if drains {
+            fronts.edge.terminate();
+        }
+        // What must not happen has had its time.
+        std::thread::sleep(Duration::from_secs(3));
+        for mut client in clients {
+            assert!(client.answer().1 == bytes, "drains: {drains}");
+            assert_eq!(client.read().unwrap(), 0, "drains: {drains}");
+        }
+    }
+}
+
 #[test]
 fn at_a_rate_all_arrives() {
     let fronts = Fronts::start("", "rate = \"2MiB\"");

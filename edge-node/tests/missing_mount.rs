@@ -5,10 +5,12 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use sluice_shared::confinement::{Confined, Confinement};
 use support::{Edge, free_address, get_request, wait_for};
 
 /// Starts an edge whose root may be wrong; the support's own waits until it is ready.
@@ -127,6 +129,60 @@ fn with_a_marker_that_alone_decides_for_as_long_as_the_edge_runs() {
     fs::write(edge.root().join(".store"), "").unwrap();
     wait_for("the edge is ready", || (edge.admin_get("/readyz").ok()?.0 == 200).then_some(()));
     assert_eq!(edge.get("b.bin", "").status, 200);
+}
+
+/// Puts another folder in the root's place, as where a mount is taken away and another made.
+fn exchange_root(edge: &Edge, file: &str) {
+    let (root, next) = (edge.root(), edge.folder.path().join("next"));
+    fs::create_dir(&next).unwrap();
+    for name in [".store", file] {
+        fs::write(next.join(name), "new").unwrap();
+    }
+    fs::rename(&root, edge.folder.path().join("before")).unwrap();
+    fs::rename(&next, &root).unwrap();
+}
+
+#[test]
+fn a_store_that_is_mounted_anew_is_followed() {
+    for top in ["confine = false", "root_marker = \".store\""] {
+        let edge = Edge::start_prepared(top, "size = \"64MiB\"", "", |folder| {
+            let root = folder.join("root");
+            std::thread::spawn(move || {
+                while fs::write(root.join(".store"), "").is_err() {
+                    std::thread::yield_now();
+                }
+            });
+        });
+        edge.file("a.bin", b"a");
+        assert_eq!(edge.get("a.bin", "").status, 200);
+        exchange_root(&edge, "b.bin");
+        wait_for("the new store", || (edge.get("b.bin", "").status == 200).then_some(()));
+        wait_for("the old one's end", || (edge.get("a.bin", "").status == 404).then_some(()));
+        assert!(edge.log().contains("another folder or mount is at `root`: opened anew"), "{}", edge.log());
+        // An empty folder is left: that is no store.
+        if top.contains("confine") {
+            fs::rename(edge.root(), edge.folder.path().join("gone")).unwrap();
+            fs::create_dir(edge.root()).unwrap();
+            wait_for("the edge is degraded", || (edge.admin_get("/readyz").ok()?.0 == 503).then_some(()));
+            assert_eq!(edge.get("c.bin", "").status, 503);
+        }
+    }
+}
+
+#[test]
+fn an_edge_that_may_not_read_what_is_mounted_anew_says_what_to_do() {
+    if !matches!(Confinement::default().try_out(), Confined::Yes { .. }) {
+        return;
+    }
+    let edge = Edge::start();
+    edge.file("a.bin", b"a");
+    // Out of its own folders, as a mount is.
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("b.bin"), "b").unwrap();
+    fs::rename(edge.root(), edge.folder.path().join("before")).unwrap();
+    symlink(elsewhere.path(), edge.root()).unwrap();
+    wait_for("a line in the log", || edge.log().contains("with `root_marker` set, it follows").then_some(()));
+    assert_eq!(edge.get("a.bin", "").status, 200, "it serves on from what it has");
 }
 
 #[test]

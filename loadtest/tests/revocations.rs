@@ -118,7 +118,9 @@ fn the_tokens_of_a_link_that_its_owner_takes_back_are_refused() -> anyhow::Resul
 
 #[test]
 fn a_block_drops_what_is_cached_and_cuts_transfers_only_where_asked_to() -> anyhow::Result<()> {
-    let cluster = Cluster::start().edges(1).etcd(1).file("old/big.bin", 64 << 20).ready()?;
+    let cluster = Cluster::start().edges(1).etcd(1).file("old/big.bin", 64 << 20);
+    let log = "log.access_file = \"access.jsonl\"";
+    let cluster = cluster.every_edge(|edge| edge.toml(log)).ready()?;
     let edge = &cluster.edges()[0];
     let url = format!("{}/download?token={}", edge.url(), token(&cluster, "old/big.bin", "ann", None)?);
     let cached = || edge.metric("sluice_edge_cache_bytes");
@@ -142,7 +144,9 @@ fn a_block_drops_what_is_cached_and_cuts_transfers_only_where_asked_to() -> anyh
     let mut body = Vec::new();
     ensure!(second.body(&head, "GET")?.read_to_end(&mut body).is_err(), "it is cut");
     ensure!(body.len() < 64 << 20);
-    Ok(())
+    wait_until("the log says why", || {
+        Ok(fs::read_to_string(cluster.folder().join("access.jsonl"))?.contains("\"ended\":\"revoked\""))
+    })
 }
 
 /// It is not among the transfers yet, and was judged before.

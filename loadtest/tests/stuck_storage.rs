@@ -384,7 +384,8 @@ fn who_takes_requests_back_while_the_store_hangs_is_sent_away() {
     rig.store.hold_reads("");
     let began = Instant::now();
     let mut client = Http2::connect(&rig.edge.address(), &file(certificates::AUTHORITY)).unwrap();
-    let asked = (0..1000).take_while(|asked| client.asks_and_takes_back(2 * asked + 1, &target).is_ok()).count();
+    let asked =
+        (0..1000).take_while(|asked| client.asks_and_takes_back(2 * asked + 1, &target).is_ok()).count();
     assert!(asked < 1000 && began.elapsed() < STORAGE_TIMEOUT, "{asked} in {:?}", began.elapsed());
     assert_eq!(client.farewell, Some(11), "ENHANCE_YOUR_CALM, after {asked}");
     rig.store.release();

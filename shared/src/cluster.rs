@@ -24,9 +24,11 @@ pub const ANSWERED_BY: &str = "Sluice-Edge";
 pub struct EdgeId(Arc<str>);
 
 impl EdgeId {
+    pub const BYTES_MAX: usize = 63;
+
     pub fn parse(text: &str) -> Option<Self> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        ((1..=63).contains(&text.len()) && text.bytes().all(plain)).then(|| Self(text.into()))
+        ((1..=Self::BYTES_MAX).contains(&text.len()) && text.bytes().all(plain)).then(|| Self(text.into()))
     }
 
     pub fn as_str(&self) -> &str {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
@@ -21,6 +21,13 @@ impl Stamp {
     /// As the files are now. Taken before they are read, so that no change falls in between.
     pub fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
         Self(paths.into_iter().map(file_stamp).collect())
+    }
+
+    /// With others, which follow these.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.0.extend(others.0);
+        self
     }
 }
 
@@ -65,16 +72,21 @@ impl Asked {
 
 /// What looks at files again and again.
 #[derive(Debug)]
-pub struct Follower<'p> {
-    paths: &'p [&'p Path],
+pub struct Follower {
+    paths: Vec<PathBuf>,
     seen: Stamp,
     asked: Asked,
 }
 
-impl<'p> Follower<'p> {
+impl Follower {
     /// `seen`: as the files were when they were read last.
-    pub fn new(paths: &'p [&'p Path], seen: Stamp, asked: Asked) -> Self {
-        Self { paths, seen, asked }
+    pub fn new(paths: &[&Path], seen: Stamp, asked: Asked) -> Self {
+        Self { paths: paths.iter().map(|path| (*path).to_owned()).collect(), seen, asked }
+    }
+
+    /// Looks at other files from now on.
+    pub fn turn_to(&mut self, paths: Vec<PathBuf>, seen: Stamp) {
+        (self.paths, self.seen) = (paths, seen);
     }
 
     /// Waits for the next look; whether to reread then: there was a change since the last one, or somebody asked.
@@ -83,7 +95,7 @@ impl<'p> Follower<'p> {
             () = self.asked.next() => true,
             () = tokio::time::sleep(LOOK_EVERY) => false,
         };
-        let stamp = Stamp::of(self.paths.iter().copied());
+        let stamp = Stamp::of(self.paths.iter().map(PathBuf::as_path));
         let is_changed = stamp != self.seen;
         self.seen = stamp;
         is_asked || is_changed

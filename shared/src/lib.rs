@@ -35,6 +35,7 @@ pub mod save_name;
 pub mod secret;
 pub mod serve;
 pub mod service_manager;
+pub mod shown_address;
 pub mod signed_request;
 pub mod surroundings;
 pub mod telemetry;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-/// Larger files are none of ours.
+/// Larger files are none of ours, but for the few that say so.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Why a private file is not read.
@@ -17,8 +17,8 @@ pub enum PrivateFileError {
     Missing,
     #[error("can be read by others (mode {mode:04o}); run: chmod 600 {path}")]
     Exposed { path: PathBuf, mode: u32 },
-    #[error("is not UTF-8 text of at most 16 MiB")]
-    Text,
+    #[error("is not UTF-8 text of at most {0} bytes")]
+    Text(u64),
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -28,6 +28,14 @@ pub enum PrivateFileError {
 /// # Errors
 /// It is missing, exposed, no text, or cannot be read.
 pub fn read(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> {
+    read_at_most(path, FILE_BYTES_MAX)
+}
+
+/// As [`read`], with a limit of its own.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_at_most(path: &Path, bytes_max: u64) -> Result<Zeroizing<String>, PrivateFileError> {
     let opened = fs::File::open(path);
     let file = match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(PrivateFileError::Missing),
@@ -38,11 +46,11 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, PrivateFileError> {
         return Err(PrivateFileError::Exposed { path: path.to_owned(), mode });
     }
     let mut bytes = Zeroizing::new(Vec::new());
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(PrivateFileError::Text);
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(PrivateFileError::Text(bytes_max));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| PrivateFileError::Text)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| PrivateFileError::Text(bytes_max))?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
@@ -107,6 +115,6 @@ mod tests {
         assert!(message.contains("0640") && message.contains("chmod 600"), "{message}");
         fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, b"\xff").unwrap();
-        assert!(matches!(read(&path), Err(PrivateFileError::Text)));
+        assert!(matches!(read(&path), Err(PrivateFileError::Text(_))));
     }
 }

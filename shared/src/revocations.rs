@@ -4,23 +4,23 @@
 //! The list only grows. Of two marks on one target the later one stands, wherever it comes from and in whatever order;
 //! that nobody mentions a target says nothing. To lift a mark is to set another, whose end has passed.
 
-use std::collections::HashMap;
-
 mod book;
 mod etcd;
 mod mark;
+mod marks;
 mod target;
 
-pub use book::{BookError, RevocationBook};
+pub use book::{BarError, BookError, RevocationBook};
 pub use etcd::EtcdMarks;
 pub use mark::{Instant, Mark};
+use marks::Marks;
 pub use target::{Kind, Target, TargetFault};
 
 /// All marks of one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revocations {
     /// By kind.
-    marks: [HashMap<Box<str>, Mark>; Kind::ALL.len()],
+    marks: [Marks; Kind::ALL.len()],
 }
 
 /// What a token or a transfer is about.
@@ -48,7 +48,7 @@ impl Revocations {
         if marks.get(target.value()).is_some_and(|known| !mark.supersedes(known)) {
             return false;
         }
-        marks.insert(target.value().into(), mark);
+        marks.insert(target.value(), mark);
         true
     }
 
@@ -85,6 +85,11 @@ impl Revocations {
         self.in_force(Kind::Key, key_id, now).is_some()
     }
 
+    /// Whether transfers under way end too whose tokens were under a key.
+    pub fn is_key_cut(&self, key_id: &str, now: Instant) -> bool {
+        self.in_force(Kind::Key, key_id, now).is_some_and(|mark| mark.cut)
+    }
+
     /// Whether what is cached of a file must not be kept.
     pub fn is_file_barred(&self, file: &str, now: Instant) -> bool {
         self.bar(&Subject { file, link: None, user: None, client: None }, now).is_some()
@@ -92,8 +97,8 @@ impl Revocations {
 
     /// Drops what ended long ago.
     pub fn forget(&mut self, now: Instant) {
-        for marks in &mut self.marks {
-            marks.retain(|_, mark| !mark.is_forgotten(now));
+        for kind in Kind::ALL {
+            self.marks[kind as usize].forget(kind, now);
         }
     }
 
@@ -111,7 +116,12 @@ impl Revocations {
     }
 
     pub fn len(&self) -> usize {
-        self.marks.iter().map(HashMap::len).sum()
+        self.marks.iter().map(Marks::len).sum()
+    }
+
+    /// How many there are of a kind, in force or not.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.marks[kind as usize].len()
     }
 
     pub fn is_empty(&self) -> bool {

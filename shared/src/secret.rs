@@ -3,6 +3,7 @@
 use std::fmt;
 
 use rand::RngExt;
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -40,7 +41,60 @@ impl fmt::Debug for SecretText {
 
 impl<'de> Deserialize<'de> for SecretText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self)
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+/// Takes text. What is none may be meant as a secret all the same: no fault repeats it, as serde's own would.
+struct TextVisitor;
+
+impl TextVisitor {
+    fn fault<E: de::Error>(self) -> Result<SecretText, E> {
+        Err(E::custom("a secret is text: write it in quotes"))
+    }
+}
+
+impl Visitor<'_> for TextVisitor {
+    type Value = SecretText;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a secret, in quotes")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<SecretText, E> {
+        Ok(SecretText::new(text))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<SecretText, E> {
+        Ok(SecretText(text))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<SecretText, E> {
+        self.fault()
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<SecretText, E> {
+        self.fault()
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<SecretText, E> {
+        self.fault()
+    }
+
+    fn visit_i128<E: de::Error>(self, _: i128) -> Result<SecretText, E> {
+        self.fault()
+    }
+
+    fn visit_u128<E: de::Error>(self, _: u128) -> Result<SecretText, E> {
+        self.fault()
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<SecretText, E> {
+        self.fault()
+    }
+
+    fn visit_bytes<E: de::Error>(self, _: &[u8]) -> Result<SecretText, E> {
+        self.fault()
     }
 }
 
@@ -61,5 +115,33 @@ mod tests {
         assert_eq!(one.reveal().len(), 43);
         assert_ne!(one, other);
         assert!(!format!("{one:?}").contains(one.reveal()));
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_and_not_repeated() {
+        #[derive(Debug, Deserialize)]
+        struct Raw {
+            secret: SecretText,
+        }
+        let toml =
+            ["12345678", "-12345678", "1234.5678", "true", "1979-05-27", "[12345678]", "{ a = 12345678 }"];
+        let json =
+            ["12345678", "-12345678", "1234.5678", "false", "12345678e300", "[12345678]", "{\"a\":12345678}"];
+        let toml = toml.map(|value| {
+            let fault = toml::from_str::<Raw>(&format!("secret = {value}")).unwrap_err();
+            (value, fault.message().to_owned())
+        });
+        let json = json.map(|value| {
+            let fault = serde_json::from_str::<Raw>(&format!("{{\"secret\":{value}}}")).unwrap_err();
+            (value, fault.to_string())
+        });
+        for (value, fault) in toml.into_iter().chain(json) {
+            assert!(
+                !["1234", "5678", "1979", "true", "false"].iter().any(|part| fault.contains(part)),
+                "{value}: {fault}"
+            );
+        }
+        let raw: Raw = toml::from_str("secret = \"12345678\"").unwrap();
+        assert_eq!(raw.secret.reveal(), "12345678");
     }
 }

@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -30,11 +31,15 @@ use crate::proxy_protocol::{self, Header, ProxiedClient, ProxyHeaderError};
 mod by_record;
 mod first_secrets;
 mod handshakes;
+mod taken;
 
 pub use by_record::ByRecord;
 pub use first_secrets::FirstSecrets;
 pub use handshakes::Handshakes;
+use taken::Taken;
 
+/// A connection on which nothing was said for so long is asked whether it is still there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What one listener allows.
@@ -46,6 +51,8 @@ pub struct ServeLimits {
     /// header, and for a TLS handshake.
     pub head_timeout: Duration,
     pub head_bytes_max: usize,
+    /// For a client to take what waits to be sent to it.
+    pub write_timeout: Duration,
     /// Between the last connection that is accepted and the end of those that idle: the first request of one that has just
     /// been accepted is on its way, or its TLS handshake under way, and it would be closed unread.
     pub linger: Duration,
@@ -59,6 +66,7 @@ impl Default for ServeLimits {
             connections_max: 10_000,
             head_timeout: Duration::from_secs(30),
             head_bytes_max: 64 * 1024,
+            write_timeout: Duration::from_secs(30),
             linger: Duration::from_millis(200),
             shutdown_timeout: Duration::from_secs(10),
         }
@@ -158,6 +166,9 @@ pub async fn serve(
             }
         };
         let _ = stream.set_nodelay(true);
+        // Whoever is gone without a word is noticed by the kernel.
+        let _ = sockopt::set_socket_keepalive(&stream, true);
+        let _ = sockopt::set_tcp_keepidle(&stream, KEEPALIVE_AFTER);
         let (service, watcher, ended) = (Arc::clone(&service), graceful.watcher(), ended.clone());
         tokio::spawn(async move {
             service.run(stream, peer, watcher, ended).await;
@@ -179,6 +190,7 @@ struct Service<A> {
     clients: ClientSource,
     tls: Option<Handshakes>,
     head_timeout: Duration,
+    write_timeout: Duration,
 }
 
 impl<A: Answers> Service<A> {
@@ -191,7 +203,14 @@ impl<A: Answers> Service<A> {
             // new buffer of 8 KiB each time, for the last one holds the request.
             .half_close(true)
             .max_buf_size(limits.head_bytes_max);
-        Self { builder, answers: Arc::new(answers), clients, tls, head_timeout: limits.head_timeout }
+        Self {
+            builder,
+            answers: Arc::new(answers),
+            clients,
+            tls,
+            head_timeout: limits.head_timeout,
+            write_timeout: limits.write_timeout,
+        }
     }
 
     /// A connection from its first byte to its last. What comes before the first request is broken off once the listener
@@ -241,7 +260,8 @@ impl<A: Answers> Service<A> {
                 Ok::<_, Infallible>(response)
             })
         });
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        let connection =
+            self.builder.serve_connection(TokioIo::new(Taken::new(stream, self.write_timeout)), service);
         // A connection's failure is its peer's affair: a reset, a timeout, a head that is none.
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!(%error, "connection ended");

@@ -16,7 +16,7 @@ mod validity;
 
 pub use claims::{Claims, NumericDate};
 pub use error::TokenError;
-pub use open::{Scratch, open, open_authentic};
+pub use open::{Scratch, open, open_authentic, open_by_key};
 pub use seal::{SealError, random_id, seal};
 pub use ticket::Ticket;
 

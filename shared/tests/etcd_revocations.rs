@@ -118,12 +118,14 @@ async fn what_is_no_mark_is_passed_over_and_what_is_long_over_removed() {
     let now = Instant::now();
     let over = Mark { set: Instant(now.0 - 9 * DAY_MS), until: Instant(now.0 - 8 * DAY_MS), cut: false };
     let over_for_a_day = Mark { set: over.set, until: Instant(now.0 - DAY_MS), cut: false };
-    let (old, recent) = (target(Kind::Link, "old"), target(Kind::Link, "recent"));
+    let (old, recent) = (target(Kind::User, "old"), target(Kind::User, "recent"));
+    let link = target(Kind::Link, "recent");
     let good = serde_json::to_vec(&mark(0)).unwrap();
     let value = |mark: &Mark| serde_json::to_vec(mark).unwrap();
     let table = [
         (old.key(), value(&over)),
         (recent.key(), value(&over_for_a_day)),
+        (link.key(), value(&over_for_a_day)),
         (user.key(), b"{".to_vec()),
         ("revoked/user/!".to_owned(), good.clone()),
         ("revoked/colour/YQ".to_owned(), good.clone()),
@@ -142,10 +144,12 @@ async fn what_is_no_mark_is_passed_over_and_what_is_long_over_removed() {
     let coordinator = book();
     let sharing = EtcdMarks::share(&etcd, Arc::clone(&coordinator));
     wait_for("the list to be known", async || sharing.is_known().then_some(())).await;
-    wait_for("the old mark to be removed", async || {
-        etcd.get(&old.key()).await.unwrap().is_none().then_some(())
-    })
-    .await;
+    for gone in [&old, &link] {
+        wait_for("the old mark to be removed", async || {
+            etcd.get(&gone.key()).await.unwrap().is_none().then_some(())
+        })
+        .await;
+    }
     let known: Vec<_> = coordinator.load().iter().collect();
     assert_eq!(known, [(recent.clone(), over_for_a_day)]);
     assert_eq!(in_etcd(&etcd, &recent).await, Some(over_for_a_day), "kept for a week");

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 use serde::Deserialize;
 use sluice_shared::config::resolve;
-use sluice_shared::followed::{Asked, Stamp, follow};
+use sluice_shared::followed::{Asked, Follower, Stamp};
 use sluice_shared::private_file::{self, PrivateFileError};
 use sluice_shared::secret::SecretText;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table};
@@ -41,10 +41,30 @@ struct RawFile {
 /// The clients of a file, as last read.
 pub(crate) struct ClientsFile {
     path: PathBuf,
-    loaded: Stamp,
+    loaded: Files,
     set: ArcSwap<ClientSet>,
     /// One edit at a time.
     editing: Mutex<()>,
+}
+
+/// The file, those that it has secrets in, and how they all were before they were read.
+#[derive(Clone)]
+struct Files {
+    paths: Vec<PathBuf>,
+    seen: Stamp,
+}
+
+impl Files {
+    /// What cannot be read has no secrets elsewhere.
+    fn of(path: &Path) -> Self {
+        let own = Stamp::of([path]);
+        let raw = read(path).ok().and_then(|text| toml::from_str::<RawFile>(&text).ok());
+        let clients = raw.into_iter().flat_map(|raw| raw.clients);
+        let secrets: Vec<_> =
+            clients.filter_map(|client| client.secret_file).map(|file| resolve(path, &file)).collect();
+        let seen = own.and(Stamp::of(secrets.iter().map(PathBuf::as_path)));
+        Self { paths: [path.to_owned()].into_iter().chain(secrets).collect(), seen }
+    }
 }
 
 impl ClientsFile {
@@ -53,7 +73,7 @@ impl ClientsFile {
     /// # Errors
     /// It is exposed, or describes no set of clients.
     pub(crate) fn load(path: &Path) -> Result<Arc<Self>, ClientsFileError> {
-        let loaded = Stamp::of([path]);
+        let loaded = Files::of(path);
         let set = ArcSwap::from_pointee(parse(path, &read(path)?)?);
         Ok(Arc::new(Self { path: path.to_owned(), loaded, set, editing: Mutex::default() }))
     }
@@ -62,9 +82,18 @@ impl ClientsFile {
         self.set.load()
     }
 
-    /// Follows the file for ever: a good change is taken, a bad one is logged once and leaves the set as it is.
+    /// Follows the file, and those of secrets, for ever: a good change is taken, a bad one is logged once and leaves the
+    /// set as it is.
     pub(crate) async fn follow(self: Arc<Self>, asked: Asked) {
-        follow(&[&self.path], self.loaded.clone(), asked, || self.reload()).await;
+        let mut follower = Follower::new(&[], Stamp::of([]), asked);
+        let mut files = self.loaded.clone();
+        loop {
+            follower.turn_to(files.paths, files.seen);
+            while !follower.look().await {}
+            // It may name others now.
+            files = Files::of(&self.path);
+            self.reload();
+        }
     }
 
     /// Reads the file anew and logs what came of it; a bad one leaves the set as it is.
@@ -322,6 +351,7 @@ mod tests {
             ("x = 1", "line 1"),
             ("[[clients]]\naccess_key = \"a\"\nsecret = \"hush\"\nscheme = \"signature\"", "prefixes"),
             ("[[clients]]\nsecret = \"hush\" x", "line 2"),
+            ("[[clients]]\naccess_key = \"a\"\nsecret = 12345678", "in quotes"),
             ("[[clients]]\naccess_key = \"a\"\nscheme = \"signature\"\nprefixes = []", "'a': secret"),
             ("[[clients]]\naccess_key = \"a\"\nsecret = \"\"\nscheme = \"app-jwt\"\nprefixes = []", "empty"),
             (
@@ -331,10 +361,44 @@ mod tests {
         ];
         for (text, expected) in table {
             let message = file(text).1.err().unwrap().to_string();
-            assert!(message.contains(expected) && !message.contains("hush"), "{message}");
+            assert!(message.contains(expected), "{message}");
+            assert!(!message.contains("hush") && !message.contains("1234"), "{message}");
         }
         let twice = file(&TEXT.repeat(2)).1.err().unwrap().to_string();
         assert!(twice.contains("'AK1' is there twice"), "{twice}");
+    }
+
+    #[tokio::test]
+    async fn a_secret_in_a_file_of_its_own_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let naming = |secret_file: &str| {
+            format!(
+                "[[clients]]\naccess_key = \"AK\"\nsecret_file = \"{secret_file}\"\nscheme = \"signature\"\n\
+                 prefixes = []\n"
+            )
+        };
+        private_file::write_new(&path("one"), "first").unwrap();
+        private_file::write_new(&path("clients.toml"), &naming("one")).unwrap();
+        let file = ClientsFile::load(&path("clients.toml")).unwrap();
+        let following = tokio::spawn(Arc::clone(&file).follow(Asked::never()));
+        let wait_for = async |secret: &str| {
+            let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+            while file.set().client("AK").unwrap().secret.reveal() != secret {
+                assert!(tokio::time::Instant::now() < deadline, "{secret}");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        wait_for("first").await;
+        private_file::replace(&path("one"), "second").unwrap();
+        wait_for("second").await;
+        // Another file, and what becomes of that.
+        private_file::write_new(&path("two"), "third").unwrap();
+        private_file::replace(&path("clients.toml"), &naming("two")).unwrap();
+        wait_for("third").await;
+        private_file::replace(&path("two"), "fourth").unwrap();
+        wait_for("fourth").await;
+        following.abort();
     }
 
     #[test]

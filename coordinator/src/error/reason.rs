@@ -47,6 +47,7 @@ reasons! {
     LinkExpired => "link-expired",
     LinkRevoked => "link-revoked",
     LinkExhausted => "link-exhausted",
+    MarksFull => "revocations-full",
     Address => "address",
     Token => "token",
     TokenExpired => "token-expired",
@@ -90,6 +91,7 @@ impl ApiError {
             | Self::Seal(SealError::TooLong)
             | Self::BodyNotAllowed
             | Self::Body(_)
+            | Self::BodyLate
             | Self::Field(_)
             | Self::HeaderRepeated(_)
             | Self::HeaderText(_)
@@ -115,6 +117,7 @@ impl ApiError {
             Self::LinkExpired => Reason::LinkExpired,
             Self::LinkRevoked => Reason::LinkRevoked,
             Self::LinkExhausted => Reason::LinkExhausted,
+            Self::MarksFull => Reason::MarksFull,
             Self::LinkAddress | Self::TokenAddress => Reason::Address,
             Self::Token => Reason::Token,
             Self::TokenExpired => Reason::TokenExpired,

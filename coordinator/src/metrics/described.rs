@@ -1,5 +1,6 @@
 //! Every metric of the coordinator, by name, unit, labels and meaning.
 
+use sluice_shared::revocations::Kind;
 use sluice_shared::telemetry::metric::{EDGE, Label, Metric, Unit};
 
 use super::{Endpoint, STATUSES};
@@ -14,6 +15,7 @@ const REASON: Label = Label::listed("reason", || texts(Reason::ALL.iter().map(|r
 const STATE: Label = Label::listed("state", || texts(State::ALL.map(State::name)));
 const URL_FAULT: Label = Label::listed("fault", || texts(UrlFault::KINDS));
 const ORDER: Label = Label::listed("order", || texts(super::ORDERS));
+const WHAT: Label = Label::listed("what", || texts(Kind::ALL.map(Kind::name)));
 const RESULT: Label = Label::listed("result", || texts(super::RESULTS));
 
 fn texts(values: impl IntoIterator<Item = &'static str>) -> Vec<String> {
@@ -87,7 +89,7 @@ pub(super) const STATE_UP: Metric =
 pub(super) const ETCD_UP: Metric = Metric::gauge(
     "sluice_etcd_up",
     Unit::Truth,
-    "Whether etcd answers who asks it for the edges, be it that they are not to be read; with edges in etcd.",
+    "Whether etcd answers all who ask it for something, be it that this is not to be read; with etcd.",
 );
 pub(super) const REGISTRY_STALE: Metric = Metric::gauge(
     "sluice_registry_stale_seconds",
@@ -105,6 +107,13 @@ pub(super) const EDGE_ORDERS: Metric = Metric::gauge(
     "Orders of operators that stand, by what they order; with edges in etcd.",
 )
 .by(&[ORDER]);
+pub(super) const REVOCATIONS: Metric = Metric::gauge(
+    "sluice_revocations",
+    Unit::Number,
+    "Revocations and blocks that are remembered, in force, over or lifted, by what they are on; with etcd those of links \
+     that their owners took back are among them, 90,000 at most.",
+)
+.by(&[WHAT]);
 pub(super) const LOG_LINES_LOST: Metric = Metric::counter(
     "sluice_coordinator_log_lines_lost_total",
     Unit::Number,
@@ -137,6 +146,7 @@ pub const ALL: &[Metric] = &[
     RING_BUILD_DURATION,
     EDGES,
     EDGE_ORDERS,
+    REVOCATIONS,
     EDGE_CLOCK_SKEW,
     EDGE_URL_FAULTS,
     PROBES,

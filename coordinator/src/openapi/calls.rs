@@ -130,7 +130,7 @@ fn revoke_link() -> Call {
         parameters: vec![parameter("id", ParameterIn::Path, Required::True, id)],
         body: None,
         answer: Answer::Revoked,
-        steps: vec![ComeWithoutBody, Authenticate, FindLink, Remember],
+        steps: vec![ComeWithoutBody, Authenticate, FindLink, Remember, TellEdges],
     }
 }
 

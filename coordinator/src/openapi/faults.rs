@@ -44,6 +44,8 @@ pub(super) enum Step {
     Mint,
     OpenLink,
     FindLink,
+    /// Edges are told of what was revoked.
+    TellEdges,
     /// The standing of the link that a ticket or a token is of.
     CheckLink,
     OpenToken,
@@ -56,7 +58,7 @@ impl Step {
     pub(super) fn errors(self, offered: &Offered) -> Vec<ApiError> {
         match self {
             Self::ComeWithoutBody => vec![ApiError::BodyNotAllowed],
-            Self::ReadBody => vec![ApiError::Body(BODY_BYTES_MAX)],
+            Self::ReadBody => vec![ApiError::Body(BODY_BYTES_MAX), ApiError::BodyLate],
             Self::ReadFields => vec![
                 ApiError::Field(FieldFault::Json("…".to_owned())),
                 ApiError::Field(FieldFault::Field("…", Cow::Borrowed("…"))),
@@ -76,6 +78,7 @@ impl Step {
                 vec![ApiError::Link, ApiError::LinkExpired, ApiError::LinkAddress, ApiError::LinkExhausted]
             }
             Self::FindLink => vec![ApiError::NoSuchLink],
+            Self::TellEdges => vec![ApiError::MarksFull],
             Self::CheckLink => vec![ApiError::LinkOwner, ApiError::LinkRevoked],
             Self::OpenToken => {
                 vec![ApiError::Token, ApiError::TokenExpired, ApiError::TokenAddress, ApiError::NotRedeemed]

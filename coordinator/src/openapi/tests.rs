@@ -81,7 +81,7 @@ fn step_of(error: &ApiError) -> Option<Step> {
         E::UserId(_) => Step::NameUser,
         E::Seal(_) | E::Barred(_) => Step::Mint,
         E::BodyNotAllowed => Step::ComeWithoutBody,
-        E::Body(_) => Step::ReadBody,
+        E::Body(_) | E::BodyLate => Step::ReadBody,
         E::Field(_) => Step::ReadFields,
         E::HeaderRepeated(_)
         | E::HeaderText(_)
@@ -108,6 +108,7 @@ fn step_of(error: &ApiError) -> Option<Step> {
         E::Link | E::LinkExpired | E::LinkExhausted | E::LinkAddress => Step::OpenLink,
         E::LinkRevoked | E::LinkOwner => Step::CheckLink,
         E::NoSuchLink => Step::FindLink,
+        E::MarksFull => Step::TellEdges,
         E::Token | E::TokenExpired | E::TokenAddress | E::NotRedeemed => Step::OpenToken,
         E::TimedBad | E::TimedExpired | E::TimedFile => Step::OpenTimed,
         E::NoLiveEdge => Step::Locate,
@@ -144,7 +145,7 @@ fn every_status_of_an_error_is_documented() {
     }
     assert_eq!(
         statuses.into_iter().collect::<Vec<_>>(),
-        [200, 201, 204, 302, 400, 401, 403, 404, 410, 429, 503]
+        [200, 201, 204, 302, 400, 401, 403, 404, 408, 410, 429, 503]
     );
     let elsewhere = &document["components"]["responses"];
     assert!(elsewhere["MethodNotAllowed"].is_object() && elsewhere["UnknownPath"].is_object());

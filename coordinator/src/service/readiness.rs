@@ -61,6 +61,10 @@ impl Probed for Readiness {
             expires,
             sources.registry.freshness(),
         );
+        metrics::revocations(&sources.revocations.load());
+        if sources.etcd.is_some() {
+            metrics::etcd(!sources.is_etcd_away());
+        }
         metrics::clients(sources.clients.freshness());
         if let Some(orders) = &sources.orders {
             metrics::orders(&orders.list());

@@ -76,7 +76,8 @@ impl Sources {
     fn followed(&self) -> impl Iterator<Item = Freshness> {
         let orders = self.orders.as_ref().map(|orders| orders.freshness());
         let marks = self.marks.as_ref().map(EtcdMarks::freshness);
-        [self.registry.freshness(), self.clients.freshness(), orders, marks].into_iter().flatten()
+        let lists = [self.registry.freshness(), self.clients.freshness(), orders, marks];
+        lists.into_iter().flatten().chain(self.keys.freshness())
     }
 
     /// Whether etcd is used for something and does not answer.

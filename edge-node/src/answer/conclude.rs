@@ -88,6 +88,8 @@ fn ended(sent: &Result<(), SendError>) -> Ended {
         Err(SendError::Client(_)) => Ended::Client,
         Err(SendError::Slow) => Ended::Slow,
         Err(SendError::Cut) => Ended::Draining,
+        Err(SendError::Revoked) => Ended::Revoked,
+        Err(SendError::KeyUsedUp) => Ended::Key,
         Err(SendError::Content(FillError::Superseded)) => Ended::Changed,
         Err(SendError::Content(FillError::Storage(_) | FillError::Timeout)) => Ended::Storage,
     }
@@ -114,5 +116,29 @@ impl Drop for InFlight<'_> {
         self.metrics.transfers.subtract(1);
         // What has gone was taken off as it went.
         self.metrics.in_flight_bytes.subtract(self.bytes - self.sent.body_bytes.get());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_short_body_is_told_by_whose_it_was() {
+        let table = [
+            (SendError::from(io::Error::from(io::ErrorKind::ConnectionReset)), Ended::Client),
+            (SendError::from(SendError::key_used_up()), Ended::Key),
+            (SendError::Slow, Ended::Slow),
+            (SendError::Cut, Ended::Draining),
+            (SendError::Revoked, Ended::Revoked),
+            (SendError::Content(FillError::Superseded), Ended::Changed),
+            (SendError::Content(FillError::Timeout), Ended::Storage),
+        ];
+        for (error, expected) in table {
+            let text = error.to_string();
+            assert_eq!(ended(&Err(error)), expected, "{text}");
+        }
     }
 }

@@ -64,12 +64,11 @@ impl Responder<'_> {
         let circumstances = Circumstances {
             client,
             now: NumericDate::from_system_time(now),
-            keys: &worker.keys(),
             revocations: &worker.revocations.load(),
             coordinators: &worker.coordinators,
         };
         let mut scratch = worker.scratches.take();
-        way_on(head, &circumstances, &worker.id, &mut scratch).map(|to| then(&to))
+        way_on(head, &worker.keys(), &circumstances, &worker.id, &mut scratch).map(|to| then(&to))
     }
 
     /// The answer to a request that is granted nothing: another edge, where that may serve it, or an error.

@@ -27,6 +27,7 @@ const WINDOWS_MIN: u64 = 16;
 /// A smaller cache has room for too few huge windows: small ones serve it better.
 const HUGE_CAPACITY_MIN: u64 = 64 * HUGE_WINDOW_BYTES;
 const TMPFS_MAGIC: i64 = 0x0102_1994;
+const HUGE_PAGES: &str = "/sys/kernel/mm/transparent_hugepage";
 
 /// Why a cache cannot be kept as configured.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +131,7 @@ impl Folder {
         WindowFile::new_in(&fd, WINDOW_BYTES)
             .map_err(|error| BackingError::Folder(path.to_owned(), error))?;
         let device = rustix::fs::fstat(&fd).map_err(fault)?.st_dev;
-        Ok(Self { fd, pages: pages_of_mount(device) })
+        Ok(Self { fd, pages: pages_of_folder(pages_of_mount(device), &memfds_setting()) })
     }
 
     /// A tmpfs that is mounted nowhere, with large pages and out of swap's reach; it goes with the process.
@@ -146,7 +147,7 @@ impl Folder {
         let attributes = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let fd = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
         WindowFile::new_in(&fd, WINDOW_BYTES)?;
-        Ok(Self { fd, pages: Pages::Fitting })
+        Ok(Self { fd, pages: pages_of_folder(Pages::Fitting, &memfds_setting()) })
     }
 }
 
@@ -163,16 +164,27 @@ fn pages_of_mount(device: u64) -> Pages {
     }
 }
 
+/// What files in a folder are backed with, by its mount and the setting for memfds: `force` overrides all mounts.
+fn pages_of_folder(of_mount: Pages, memfds_setting: &str) -> Pages {
+    if memfds_setting.contains("[force]") { Pages::Huge } else { of_mount }
+}
+
+fn memfds_setting() -> String {
+    setting_in(Path::new(HUGE_PAGES))
+}
+
+fn setting_in(folder: &Path) -> String {
+    fs::read_to_string(folder.join("shmem_enabled")).unwrap_or_default()
+}
+
 /// What the kernel may back memfds with.
 fn pages_of_memfds() -> Pages {
-    const FOLDER: &str = "/sys/kernel/mm/transparent_hugepage";
-    let setting = |folder: &Path| fs::read_to_string(folder.join("shmem_enabled")).unwrap_or_default();
     // `advise` needs an madvise that we never make; `inherit` follows the setting for all sizes.
     let is_on =
         |setting: String| ["[always]", "[within_size]", "[force]"].iter().any(|on| setting.contains(on));
     // Each size has one of its own, since Linux 6.11.
-    let mut sizes = fs::read_dir(FOLDER).into_iter().flatten().flatten().map(|entry| entry.path());
-    let are_huge = is_on(setting(Path::new(FOLDER))) || sizes.any(|size| is_on(setting(&size)));
+    let mut sizes = fs::read_dir(HUGE_PAGES).into_iter().flatten().flatten().map(|entry| entry.path());
+    let are_huge = is_on(memfds_setting()) || sizes.any(|size| is_on(setting_in(&size)));
     if are_huge { Pages::Huge } else { Pages::Small }
 }
 
@@ -233,6 +245,21 @@ mod tests {
                 receiver.read_to_end(&mut received).unwrap();
                 assert!(received == vec![byte; sent], "window {window} of {size}");
             }
+        }
+    }
+
+    #[test]
+    fn a_kernel_that_forces_huge_pages_asks_no_mount() {
+        let table = [
+            ("always within_size advise [never] deny force", Pages::Small, Pages::Small),
+            ("always within_size advise [never] deny force", Pages::Fitting, Pages::Fitting),
+            ("[always] within_size advise never deny force", Pages::Small, Pages::Small),
+            ("always within_size advise never deny [force]", Pages::Small, Pages::Huge),
+            ("always within_size advise never deny [force]", Pages::Fitting, Pages::Huge),
+            ("", Pages::Fitting, Pages::Fitting),
+        ];
+        for (setting, of_mount, expected) in table {
+            assert_eq!(pages_of_folder(of_mount, setting), expected, "{setting}");
         }
     }
 

@@ -11,7 +11,7 @@ use super::Cache;
 use super::index::Reservation;
 use super::object::{FillPin, Object, Pin, Windowed};
 use crate::store::{Purpose, Slot, Ticket, Verdict};
-use crate::uring::{read, statx};
+use crate::uring::statx;
 
 /// How a fill ended, once it has. A watch keeps the window that it brought pinned.
 type FillWatch = watch::Receiver<Option<Result<Arc<FillPin>, FillError>>>;
@@ -142,10 +142,10 @@ impl Cache {
         let wanted = usize::try_from(memory.content_bytes(window)).expect("a window fits memory");
         let mapping = memory.map(window).map_err(|error| storage_error(&error))?;
         slot.begin();
-        let (read, mapping) = read(store, mapping, offset, wanted).await;
+        let (read, mapping) = self.store.read(store, mapping, offset, wanted).await;
         drop(mapping);
         let after = statx(Arc::clone(store)).await;
-        match self.store.judge(object.version(), wanted, &read, &after) {
+        match Verdict::of(object.version(), wanted, &read, &after) {
             Verdict::Same => Ok(reservation),
             Verdict::Another => {
                 object.supersede();

@@ -32,6 +32,10 @@ pub(super) struct Index {
     starving: AtomicUsize,
 }
 
+/// So many units are looked at in one hold of the lock: some ten microseconds.
+const LOOKED_AT_MAX: usize = 256;
+/// A unit is passed over once a use it has, at most eight times, then it goes unless it is pinned.
+const TURNS_MAX: usize = 9;
 /// From then on, who waits for room is starving.
 const STARVING_AFTER: Duration = Duration::from_millis(500);
 
@@ -75,6 +79,17 @@ impl Queue {
         Some(unit)
     }
 }
+
+/// A search for room under way.
+#[derive(Default)]
+struct Walk {
+    looked_at: usize,
+    /// All that there was when it began, once a turn.
+    most: Option<usize>,
+}
+
+/// There is no room: whether that is the walk's end, or it can go on.
+struct IsOver(bool);
 
 /// Room for something that is on its way. Dropped unused, it is given back.
 pub(super) struct Reservation {
@@ -131,7 +146,7 @@ impl Index {
         loop {
             // Armed before the try, so that no release in between is missed.
             let released = self.released.notified();
-            if let Some(reservation) = self.try_reserve(bytes) {
+            if let Some(reservation) = self.make_room(bytes).await {
                 return reservation;
             }
             if starving.is_none() && began.elapsed() >= STARVING_AFTER {
@@ -143,17 +158,32 @@ impl Index {
         }
     }
 
-    fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+    /// Looks for room a few units at a time, and lets others go on in between. `None` after all turns, in which nothing
+    /// was free to go.
+    async fn make_room(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        let mut walk = Walk::default();
+        loop {
+            match self.try_reserve(bytes, &mut walk) {
+                Err(IsOver(true)) => return None,
+                Err(IsOver(false)) => tokio::task::yield_now().await,
+                Ok(reservation) => return Some(reservation),
+            }
+        }
+    }
+
+    /// Goes on with a walk, as far as one hold of the lock goes.
+    fn try_reserve(self: &Arc<Self>, bytes: u64, walk: &mut Walk) -> Result<Reservation, IsOver> {
         // Objects that this may be the last to hold are dropped after the lock: their end takes it again.
         let mut spared = Vec::new();
         let mut victims = Vec::new();
+        let mut left = LOOKED_AT_MAX;
         let reserved = {
             let mut queues = self.lock();
-            while queues.held + bytes > self.capacity {
-                match queues.evict_one(&mut spared) {
-                    Some(victim) => victims.push(victim),
-                    None => break,
-                }
+            let most = *walk.most.get_or_insert(queues.units() * TURNS_MAX);
+            while queues.held + bytes > self.capacity && left > 0 && walk.looked_at < most {
+                left -= 1;
+                walk.looked_at += 1;
+                victims.extend(queues.pass_one(&mut spared));
             }
             let fits = queues.held + bytes <= self.capacity;
             if fits {
@@ -165,7 +195,10 @@ impl Index {
             object.finish_eviction(window);
         }
         drop(spared);
-        reserved.then(|| Reservation { index: Arc::clone(self), bytes })
+        match reserved {
+            true => Ok(Reservation { index: Arc::clone(self), bytes }),
+            false => Err(IsOver(left > 0)),
+        }
     }
 
     /// Bytes that were given back, or went with the object that held them as `units`.
@@ -184,51 +217,49 @@ impl Index {
 }
 
 impl Queues {
-    /// Frees one unit. `None` after a full turn in which everything was pinned.
-    fn evict_one(&mut self, spared: &mut Vec<Arc<Object>>) -> Option<(Arc<Object>, Option<u32>)> {
-        // A unit is looked at once a use it has, at most eight times, then it goes unless it is pinned.
-        let turns = (self.small.units.len() + self.main.units.len()) * 9;
-        for _ in 0..turns {
-            // The small queue is a tenth: what is used once passes through it and does not disturb the main one.
-            let from_small =
-                self.small.bytes * 10 > self.small.bytes + self.main.bytes || self.main.units.is_empty();
-            let queue = if from_small { &mut self.small } else { &mut self.main };
-            let Some(unit) = queue.pop() else { continue };
-            let Some(object) = unit.object.upgrade() else {
-                self.dead = self.dead.saturating_sub(1);
-                continue;
-            };
-            let frequency = object.frequency(unit.window);
-            // The transfer that brought a unit counts too: only a second one promotes it.
-            if frequency.count() > u8::from(from_small) {
-                if from_small {
-                    frequency.reset();
-                } else {
-                    frequency.decrease();
-                }
-                self.main.push(unit);
-                spared.push(object);
-                continue;
-            }
-            if !object.begin_eviction(unit.window) {
-                // Somebody is inside it.
-                self.main.push(unit);
-                spared.push(object);
-                continue;
-            }
-            self.held -= unit.bytes;
-            self.evictions += 1;
+    fn units(&self) -> usize {
+        self.small.units.len() + self.main.units.len()
+    }
+
+    /// Looks at the unit whose turn it is, and gives it back if it goes. Where it stopped, the next look goes on.
+    fn pass_one(&mut self, spared: &mut Vec<Arc<Object>>) -> Option<(Arc<Object>, Option<u32>)> {
+        // The small queue is a tenth: what is used once passes through it and does not disturb the main one.
+        let from_small =
+            self.small.bytes * 10 > self.small.bytes + self.main.bytes || self.main.units.is_empty();
+        let unit = if from_small { self.small.pop()? } else { self.main.pop()? };
+        let Some(object) = unit.object.upgrade() else {
+            self.dead = self.dead.saturating_sub(1);
+            return None;
+        };
+        let frequency = object.frequency(unit.window);
+        // The transfer that brought a unit counts too: only a second one promotes it.
+        if frequency.count() > u8::from(from_small) {
             if from_small {
-                self.remember(unit.fingerprint);
+                frequency.reset();
+            } else {
+                frequency.decrease();
             }
-            return Some((object, unit.window));
+            self.main.push(unit);
+            spared.push(object);
+            return None;
         }
-        None
+        if !object.begin_eviction(unit.window) {
+            // Somebody is inside it.
+            self.main.push(unit);
+            spared.push(object);
+            return None;
+        }
+        self.held -= unit.bytes;
+        self.evictions += 1;
+        if from_small {
+            self.remember(unit.fingerprint);
+        }
+        Some((object, unit.window))
     }
 
     /// Drops dead units once they outnumber the living, so that what dies without pressure leaves nothing behind.
     fn bury(&mut self) {
-        let units = self.small.units.len() + self.main.units.len();
+        let units = self.units();
         if self.dead < 1024 || self.dead * 2 < units {
             return;
         }
@@ -255,109 +286,4 @@ impl Queues {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::body::Body;
-    use super::super::object::{Origin, whole_bytes};
-    use super::*;
-    use crate::uring::Version;
-
-    const VERSION: Version = Version { device: (0, 0), inode: 1, size: 0, modified: (0, 0), changed: (0, 0) };
-
-    /// What a small file of one byte costs.
-    const COST: u64 = whole_bytes(1);
-
-    /// A small file that is in the cache.
-    fn insert(index: &Arc<Index>, name: u64) -> Arc<Object> {
-        let body = Body::new(b"x", None).unwrap();
-        let index_of_it = Arc::clone(index);
-        let origin =
-            Origin { version: VERSION, index: index_of_it, fingerprint: name, on_evicted: Box::new(|_| {}) };
-        let object = Object::whole(origin, body);
-        let reservation = index.try_reserve(COST).expect("something can be evicted");
-        reservation.commit(&object, None, object.fingerprint(None));
-        object
-    }
-
-    #[test]
-    fn what_is_held_is_what_lives_and_never_more_than_fits() {
-        let index = Arc::new(Index::new(50 * COST));
-        let mut kept: Vec<Arc<Object>> = (0..200).map(|name| insert(&index, name)).collect();
-        assert_eq!(index.usage().held_bytes, 50 * COST);
-        assert_eq!(index.usage().evictions, 150);
-        kept.retain(|object| !object.is_evicted());
-        assert_eq!(kept.len(), 50);
-        kept.truncate(20);
-        assert_eq!(
-            index.usage().held_bytes,
-            20 * COST,
-            "what was dropped is released, what was evicted not twice"
-        );
-    }
-
-    #[test]
-    fn one_pass_over_many_files_leaves_those_in_use() {
-        let index = Arc::new(Index::new(100 * COST));
-        let hot: Vec<_> = (0..40).map(|name| insert(&index, name)).collect();
-        for _ in 0..3 {
-            hot.iter().for_each(|object| object.touch(None));
-        }
-        for name in 1000..3000 {
-            // The request that brings a file uses it once.
-            insert(&index, name).touch(None);
-        }
-        let evicted = hot.iter().filter(|object| object.is_evicted()).count();
-        assert_eq!(evicted, 0, "of 40 files in use");
-    }
-
-    /// Requests by Zipf's law for four times what fits, beside a cache that knows everything's popularity.
-    #[test]
-    fn the_hit_rate_is_within_five_points_of_an_ideal_one() {
-        const FILES: usize = 4000;
-        const ROOM: usize = FILES / 4;
-        for exponent in [0.7, 0.9, 1.1] {
-            let weights: Vec<f64> = (1..=FILES).map(|rank| (rank as f64).powf(-exponent)).collect();
-            let all: f64 = weights.iter().sum();
-            let ideal = weights[..ROOM].iter().sum::<f64>() / all;
-            let sums: Vec<f64> = weights
-                .iter()
-                .scan(0.0, |sum, weight| {
-                    *sum += weight / all;
-                    Some(*sum)
-                })
-                .collect();
-            let index = Arc::new(Index::new(ROOM as u64 * COST));
-            let mut cached: Vec<Option<Arc<Object>>> = vec![None; FILES];
-            let (mut state, mut hits, mut asked) = (0x9E37_79B9_7F4A_7C15_u64, 0, 0);
-            for turn in 0..300_000 {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                let drawn = (state >> 11) as f64 / (1u64 << 53) as f64;
-                let file = sums.partition_point(|sum| *sum < drawn).min(FILES - 1);
-                let is_hit = cached[file].as_ref().is_some_and(|object| !object.is_evicted());
-                if !is_hit {
-                    cached[file] = Some(insert(&index, file as u64));
-                }
-                cached[file].as_ref().unwrap().touch(None);
-                // The first third fills the cache.
-                if turn >= 100_000 {
-                    asked += 1;
-                    hits += usize::from(is_hit);
-                }
-            }
-            let rate = hits as f64 / f64::from(asked);
-            assert!(rate >= ideal - 0.05, "exponent {exponent}: {rate:.3}, and {ideal:.3} at best");
-        }
-    }
-
-    #[test]
-    fn what_dies_without_pressure_leaves_nothing_queued() {
-        let index = Arc::new(Index::new(1 << 40));
-        for name in 0..20_000 {
-            drop(insert(&index, name));
-        }
-        let queues = index.lock();
-        assert_eq!(queues.held, 0);
-        assert!(queues.small.units.len() + queues.main.units.len() <= 2048);
-    }
-}
+mod tests;

@@ -112,3 +112,12 @@ fn faults_are_named() {
         assert!(fault.contains(expected), "{fault}");
     }
 }
+
+#[test]
+fn a_store_that_hangs_is_not_waited_for() {
+    let (_kept, never) = mpsc::channel::<()>();
+    let hangs = move || never.recv().is_ok();
+    assert_eq!(seen_within(Duration::from_millis(50), hangs), None);
+    assert_eq!(seen_within(Duration::from_secs(30), || true), Some(true));
+    assert_eq!(seen_within(Duration::from_secs(30), || false), Some(false));
+}

@@ -6,7 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, Interest, ReadBuf};
@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 
 use super::Connection;
 use super::transport::{Bare, Transport};
+use super::until_acknowledged;
 use crate::answer::Answer;
-use crate::limits::Waiting;
 use crate::send::{Records, SendError};
 use crate::tls::{KEY_UPDATE, KEY_UPDATE_REQUESTED, KeyUse, TrafficSecret};
 use crate::uring::kernel_tls::{
@@ -29,7 +29,7 @@ const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 /// Records one after the other without a byte of data, of which each costs work: rustls bears as many key updates.
 const RECORDS_WITHOUT_DATA_MAX: u32 = 32;
 
-/// How often is looked whether the client has all.
+/// How often is looked whether the kernel has encrypted all.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What a client sent that is no data.
@@ -163,8 +163,14 @@ impl Transport for Beneath {
         connection.send(answer).await
     }
 
+    /// Of a record that the socket had no room for when it was made, the kernel sends what is left once there is some;
+    /// when the socket is closed before, it drops that, and the client's file is short.
+    fn is_unsettled(&self) -> bool {
+        self.records.open_bytes() > 0 || unacknowledged(&self.stream).is_ok_and(|left| left > 0)
+    }
+
     async fn settle(connection: &Connection<Self>) {
-        connection.until_acknowledged().await;
+        until_acknowledged(&connection.stream.stream, &connection.worker, &connection.deadline).await;
     }
 
     async fn end(&mut self) -> io::Result<()> {
@@ -188,34 +194,5 @@ impl Transport for Beneath {
     fn end_now(&mut self) {
         // What does not fit is not waited for: it only tells the client what the socket's end tells as well.
         let _ = send_record(&self.stream, ALERT, &CLOSE_NOTIFY);
-    }
-}
-
-impl Connection<Beneath> {
-    /// Waits until the client has acknowledged all that was sent, as long as it acknowledges some.
-    ///
-    /// Of a record that the socket had no room for when it was made, the kernel sends what is left once there is some;
-    /// when the socket is closed before, it drops that, and the client's file is short.
-    async fn until_acknowledged(&self) {
-        let patience = self.worker.limits.send_timeout;
-        let (mut before, mut since) = (u64::MAX, Instant::now());
-        // Twice nothing: what was not the socket's is, by the time that is looked again.
-        let mut is_empty_before = false;
-        while !self.worker.is_over() {
-            let Ok(left) = unacknowledged(&self.stream.stream) else { return };
-            if left == 0 && is_empty_before {
-                return;
-            }
-            is_empty_before = left == 0;
-            if left < before {
-                (before, since) = (left, Instant::now());
-            } else if left > 0 && since.elapsed() >= patience {
-                return;
-            }
-            let pause = tokio::time::sleep(LOOK_EVERY);
-            if self.deadline.bound(Waiting::Send, patience, pause).await.is_err() {
-                return;
-            }
-        }
     }
 }

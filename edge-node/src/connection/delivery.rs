@@ -164,6 +164,6 @@ impl<'c, T: Transport> Unended<'c, T> {
 
 impl<T: Transport> Drop for Unended<'_, T> {
     fn drop(&mut self) {
-        self.connection.conclude(self.answer, &Err(SendError::Cut));
+        self.connection.conclude(self.answer, &Err(SendError::cut(&self.connection.deadline)));
     }
 }

@@ -33,6 +33,11 @@ pub(crate) trait Transport: AsyncRead + Unpin + 'static {
     where
         Self: Sized;
 
+    /// What was sent last may be lost when the connection is closed.
+    fn is_unsettled(&self) -> bool {
+        false
+    }
+
     /// Waits until what was sent last is out of reach of the connection's end.
     fn settle(_: &Connection<Self>) -> impl Future<Output = ()>
     where

@@ -45,11 +45,11 @@ pub(super) struct Serving<'e> {
 }
 
 impl Serving<'_> {
-    /// Serves until the process may exit.
+    /// Serves until the process may exit; says whether that is to be at once.
     ///
     /// # Errors
     /// Signals cannot be listened to, or the admin port's listener not be used.
-    pub(super) async fn until_drained(self) -> io::Result<()> {
+    pub(super) async fn until_drained(self) -> io::Result<bool> {
         let config = self.config;
         let router = admin::router(
             Arc::clone(&self.status) as _,
@@ -97,15 +97,18 @@ impl Serving<'_> {
         let successor = upkeep::successor(config.control_socket.as_deref(), self.who, self.for_successor);
         manager.ready();
         let connections = || self.status.load().connections;
-        let drained = drain(self.phase, config.limits, connections, successor, &manager).await;
-        if let Some(registered) = registered {
+        let mut drained = drain(self.phase, config.limits, connections, successor, &manager).await;
+        if let (Some(registered), Ok(signals)) = (registered, &mut drained) {
             // It began to leave when draining began, and takes five seconds at most.
-            let _ = registered.await;
+            tokio::select! {
+                _ = registered => {}
+                () = signals.hurry() => {}
+            }
         }
         drop(end);
         let _ = serving.await;
         // Workers hand over what they have at their next sweep.
         tokio::time::sleep(SWEEP_EVERY * 2).await;
-        drained
+        drained.map(|signals| signals.is_hurried())
     }
 }

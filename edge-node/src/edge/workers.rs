@@ -44,11 +44,13 @@ pub(super) fn run(parts: WorkerParts) {
         Err(error) => return drop(parts.began.send(Err(error))),
     };
     runtime.block_on(async move {
+        let files = Arc::clone(&parts.files);
         let resolver = Resolver::new(parts.files);
         let worker = Rc::new(Worker::new(parts.process, parts.connections_max, resolver, parts.metrics));
         if let Some(for_all) = parts.for_all {
             tokio_uring::spawn(uring::close_all(for_all.closing));
             tokio_uring::spawn(for_all.store.watch());
+            tokio_uring::spawn(files.ask_after_unused());
         }
         tokio_uring::spawn(Rc::clone(&worker).sweep());
         let forgetting_worker = Rc::clone(&worker);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use super::UNSENT_BYTES_MAX;
+use super::{STREAMS_MAX, UNSENT_BYTES_MAX};
 use crate::limits::{AddressPlace, Pace};
 use crate::worker::Worker;
 
@@ -61,6 +61,16 @@ impl Session {
 
     pub(super) fn has_open_streams(&self) -> bool {
         self.open.get() > 0
+    }
+
+    /// Those that a client has reset count until their tasks have ended.
+    pub(super) fn is_full(&self) -> bool {
+        self.open.get() >= STREAMS_MAX as usize
+    }
+
+    /// Bytes of copies that the socket has yet to take.
+    pub(super) fn unsent_bytes(&self) -> u64 {
+        (UNSENT_BYTES_MAX as usize - self.room.available_permits()) as u64
     }
 
     pub(super) fn had_request(&self) -> bool {

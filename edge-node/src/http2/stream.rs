@@ -1,8 +1,10 @@
 //! One request of a connection, from its head to the end of its answer.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
@@ -19,7 +21,7 @@ use crate::cache::Body;
 use crate::connection::unless_over;
 use crate::limits::DeadlineSlot;
 use crate::request::{Method, RequestHead};
-use crate::send::{Copier, Outlet, SendError};
+use crate::send::{Copier, Outlet, SendError, unless_refused};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -53,17 +55,29 @@ pub(super) fn spawn(session: &Rc<Session>, request: Request<RecvStream>, respond
     });
 }
 
-async fn serve(session: &Session, request: Request<RecvStream>, respond: SendResponse<Piece>) {
+async fn serve(session: &Session, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
     let worker = &session.worker;
     let deadline = worker.deadlines.slot();
-    let answering = Box::pin(answer(session, &request, &deadline));
+    let answering = Box::pin(unless_reset(&mut respond, answer(session, &request, &deadline)));
     let Some(answer) = unless_over(worker, &deadline, answering).await else { return };
+    let Some(answer) = answer else { return session.note_reset() };
     let sending = Box::pin(send(session, &answer, respond, &deadline));
-    let sent = unless_over(worker, &deadline, sending).await.unwrap_or(Err(SendError::Cut));
+    let sent = unless_over(worker, &deadline, sending).await;
+    let sent = sent.unwrap_or_else(|| Err(SendError::cut(&deadline)));
     if matches!(sent, Err(SendError::Client(_))) {
         session.note_reset();
     }
     conclude(worker, &answer, &sent);
+}
+
+/// Goes on with an answer for as long as the client waits for it: the store may take its time.
+async fn unless_reset<T>(respond: &mut SendResponse<Piece>, answering: impl Future<Output = T>) -> Option<T> {
+    let mut answering = pin!(answering);
+    poll_fn(|context| match answering.as_mut().poll(context) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => respond.poll_reset(context).map(|_| None),
+    })
+    .await
 }
 
 async fn answer(session: &Session, request: &Request<RecvStream>, deadline: &DeadlineSlot) -> Answer {
@@ -122,7 +136,7 @@ async fn send(
     if let Err(error) = &sent {
         copier.outlet.stream.send_reset(match error {
             SendError::Slow => Reason::ENHANCE_YOUR_CALM,
-            SendError::Client(_) | SendError::Cut | SendError::Content(_) => Reason::INTERNAL_ERROR,
+            _ => Reason::INTERNAL_ERROR,
         });
     }
     sent
@@ -141,7 +155,7 @@ impl Outlet for Window {
     async fn room(&mut self, wanted: usize) -> Result<usize, SendError> {
         let stream = &mut self.stream;
         stream.reserve_capacity(wanted);
-        let granted = std::future::poll_fn(|context| {
+        let granted = poll_fn(|context| {
             loop {
                 let capacity = stream.capacity();
                 if capacity > 0 {
@@ -157,22 +171,30 @@ impl Outlet for Window {
             }
         });
         let granted = granted.await?;
-        self.taken = Some(take(&self.room, granted).await);
+        let taking = take(Arc::clone(&self.room), granted);
+        self.taken = Some(unless_refused(self, taking).await?);
         Ok(granted)
     }
 
     async fn give(&mut self, copy: Vec<u8>, is_last: bool) -> Result<(), SendError> {
         let room = match self.taken.take() {
             Some(room) => room,
-            None => take(&self.room, copy.len()).await,
+            None => take(Arc::clone(&self.room), copy.len()).await,
         };
         self.stream.send_data(Piece { bytes: copy.into(), _room: room }, is_last).map_err(gone)
     }
+
+    fn poll_refused(&mut self, context: &mut Context<'_>) -> Poll<SendError> {
+        self.stream.poll_reset(context).map(|reset| match reset {
+            Ok(reason) => gone(reason.into()),
+            Err(error) => gone(error),
+        })
+    }
 }
 
-async fn take(room: &Arc<Semaphore>, bytes: usize) -> OwnedSemaphorePermit {
+async fn take(room: Arc<Semaphore>, bytes: usize) -> OwnedSemaphorePermit {
     let bytes = u32::try_from(bytes).expect("copies are small");
-    Arc::clone(room).acquire_many_owned(bytes).await.expect("the room is never closed")
+    room.acquire_many_owned(bytes).await.expect("the room is never closed")
 }
 
 fn gone(error: h2::Error) -> SendError {

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, s
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
 use sluice_shared::file_id::FileId;
+pub(crate) use sluice_shared::shown_address::ShownAddress;
 
 use super::file::LogFile;
 use crate::authorize::Who;
@@ -28,17 +28,6 @@ const BATCHES_MAX: usize = 256;
 /// How soon a rotated file is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// How much of a client's address is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ShownAddress {
-    #[default]
-    Full,
-    /// The /24 of IPv4, the /48 of IPv6.
-    Prefix,
-    None,
-}
-
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -53,6 +42,10 @@ pub(crate) enum Ended {
     Changed,
     /// The edge ended first.
     Draining,
+    /// It was revoked meanwhile, and was to be cut.
+    Revoked,
+    /// The connection's key was used up.
+    Key,
 }
 
 impl Ended {
@@ -64,6 +57,8 @@ impl Ended {
             Self::Storage => "storage",
             Self::Changed => "changed",
             Self::Draining => "draining",
+            Self::Revoked => "revoked",
+            Self::Key => "key",
         }
     }
 }
@@ -224,7 +219,7 @@ impl WorkerLog {
         if let Some(content) = outcome.ranges {
             write_ranges(&mut text, content);
         }
-        if let Some(address) = shown(client, self.log.shown) {
+        if let Some(address) = self.log.shown.of(client) {
             write_to(&mut text, format_args!(",\"client\":\"{address}\""));
         }
         let (edge, ended) = (&self.edge, ended.as_str());
@@ -270,20 +265,6 @@ fn write_ranges(text: &mut Vec<u8>, content: &Content) {
     text.push(b'"');
 }
 
-/// As much of an address as may be logged.
-fn shown(address: IpAddr, shown: ShownAddress) -> Option<String> {
-    match (shown, address) {
-        (ShownAddress::None, _) => None,
-        (ShownAddress::Full, address) => Some(address.to_string()),
-        (ShownAddress::Prefix, IpAddr::V4(v4)) => {
-            Some(format!("{}/24", Ipv4Addr::from_bits(v4.to_bits() & !0xff)))
-        }
-        (ShownAddress::Prefix, IpAddr::V6(v6)) => {
-            Some(format!("{}/48", Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80)))
-        }
-    }
-}
-
 fn write_to(text: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
     text.write_fmt(what).expect("a vector takes any text");
 }
@@ -291,15 +272,6 @@ fn write_to(text: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_shown_as_far_as_wanted() {
-        let (v4, v6) = ("192.0.2.77".parse().unwrap(), "2001:db8:1:2::3".parse().unwrap());
-        assert_eq!(shown(v4, ShownAddress::Full).as_deref(), Some("192.0.2.77"));
-        assert_eq!(shown(v4, ShownAddress::Prefix).as_deref(), Some("192.0.2.0/24"));
-        assert_eq!(shown(v6, ShownAddress::Prefix).as_deref(), Some("2001:db8:1::/48"));
-        assert_eq!(shown(v6, ShownAddress::None), None);
-    }
 
     #[test]
     fn what_cannot_be_written_is_counted() {

@@ -60,6 +60,8 @@ struct State {
 
 /// What taking in a check's outcome did.
 pub(super) struct Concluded {
+    /// What was found became the current version.
+    pub(super) is_new: bool,
     /// There was an older version, which workers may still hold.
     pub(super) replaced: bool,
     /// Nothing of the file is left to serve.
@@ -198,7 +200,8 @@ impl File {
         self.check_began_ms.store(0, Ordering::Relaxed);
         let gone = state.current.is_none();
         drop(state);
-        Concluded { replaced: before.is_some_and(|older| older.is_some()), gone }
+        let is_new = before.is_some() && !gone;
+        Concluded { is_new, replaced: before.is_some_and(|older| older.is_some()), gone }
     }
 
     /// Lets go of `object`, if it is still the current version; says whether it was.

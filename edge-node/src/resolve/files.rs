@@ -17,6 +17,13 @@ use crate::store::{Purpose, Store};
 const LET_GO_MAX: usize = 16;
 /// Workers take this long at most, as a rule, to drop what they are told to.
 const LET_GO_WITHIN: Duration = Duration::from_millis(20);
+/// The store is asked after large files that are unused so often, and after so many at a time: 150,000 in ten minutes.
+const ASK_AFTER_EVERY: Duration = Duration::from_secs(1);
+const ASK_AFTER_MAX: usize = 256;
+/// Nothing is unused sooner, however short `stale_limit` is.
+const UNUSED_AFTER_MIN: Duration = Duration::from_secs(60);
+/// On whose account that is.
+const NOBODY: u64 = 0;
 
 /// What decides how long a version is believed, and how many are kept.
 #[derive(Debug, Clone)]
@@ -44,11 +51,19 @@ pub(crate) struct Files {
     by_id: Mutex<ById>,
     /// One for each version of a large file that is open, whoever still holds it.
     open: Arc<Semaphore>,
-    /// Those that are current, oldest first.
-    windowed: Mutex<VecDeque<(Weak<File>, Weak<Object>)>>,
+    /// Those that became current, each once; what was looked at longest ago first.
+    windowed: Mutex<VecDeque<Windowed>>,
     /// One per worker.
     forgotten: Vec<mpsc::UnboundedSender<Arc<File>>>,
     hasher: foldhash::fast::FixedState,
+}
+
+/// A version of a large file.
+struct Windowed {
+    file: Weak<File>,
+    object: Weak<Object>,
+    /// When it came, or was last looked at for whether it is used.
+    looked: Instant,
 }
 
 impl Files {
@@ -126,9 +141,10 @@ impl Files {
         let concluded = file.conclude(self.now_ms(), found);
         if let Ok(object) = found
             && object.body().is_none()
-            && !concluded.gone
+            && concluded.is_new
         {
-            self.windowed().push_back((Arc::downgrade(file), Arc::downgrade(object)));
+            let (file, object) = (Arc::downgrade(file), Arc::downgrade(object));
+            self.windowed().push_back(Windowed { file, object, looked: Instant::now() });
         }
         if concluded.gone {
             self.forget(file);
@@ -196,23 +212,153 @@ impl Files {
     }
 
     fn oldest_unused(&self) -> Option<(Arc<File>, Arc<Object>)> {
+        let now = Instant::now();
         let mut windowed = self.windowed();
         for _ in 0..windowed.len() * 2 {
-            let (file, object) = windowed.pop_front()?;
-            let (Some(alive_file), Some(alive)) = (file.upgrade(), object.upgrade()) else { continue };
-            if !alive.take_used() {
-                return Some((alive_file, alive));
+            let oldest = windowed.pop_front()?;
+            let Some((file, object)) = oldest.alive() else { continue };
+            if !object.take_used() {
+                return Some((file, object));
             }
-            windowed.push_back((file, object));
+            windowed.push_back(Windowed { looked: now, ..oldest });
         }
         None
+    }
+
+    /// Asks the store after large files that nobody has used for `stale_limit`, for ever; on one worker's ring. Of those
+    /// that are gone or replaced nobody else would hear, and what is open keeps their room in the store taken.
+    pub(crate) async fn ask_after_unused(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(ASK_AFTER_EVERY).await;
+            for file in self.unused(Instant::now()) {
+                self.check(&file, NOBODY);
+            }
+        }
+    }
+
+    /// Files that have not been used for `stale_limit`, some of them at a time; each again when as much time has passed.
+    fn unused(&self, now: Instant) -> Vec<Arc<File>> {
+        let unused_after = self.config.stale_limit.max(UNUSED_AFTER_MIN);
+        let mut unused = Vec::new();
+        let mut windowed = self.windowed();
+        for _ in 0..ASK_AFTER_MAX {
+            let Some(oldest) = windowed.front() else { break };
+            let is_gone = oldest.object.strong_count() == 0;
+            if !is_gone && now.saturating_duration_since(oldest.looked) < unused_after {
+                break;
+            }
+            let oldest = windowed.pop_front().expect("seen above");
+            let Some((file, object)) = oldest.alive() else { continue };
+            if !object.take_used() {
+                unused.push(file);
+            }
+            windowed.push_back(Windowed { looked: now, ..oldest });
+        }
+        unused
     }
 
     fn by_id(&self) -> MutexGuard<'_, ById> {
         self.by_id.lock().expect("nothing panics under this lock")
     }
 
-    fn windowed(&self) -> MutexGuard<'_, VecDeque<(Weak<File>, Weak<Object>)>> {
+    fn windowed(&self) -> MutexGuard<'_, VecDeque<Windowed>> {
         self.windowed.lock().expect("nothing panics under this lock")
+    }
+}
+
+impl Windowed {
+    fn alive(&self) -> Option<(Arc<File>, Arc<Object>)> {
+        Some((self.file.upgrade()?, self.object.upgrade()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::cache::Backing;
+    use crate::config::EtagScheme;
+    use crate::cors::Cors;
+    use crate::media_type::InlineTypes;
+    use crate::store::{PathTemplate, StoreRules};
+    use crate::uring::run_on_ring;
+
+    const STALE_LIMIT: Duration = Duration::from_secs(600);
+
+    fn files(root: &Path) -> Arc<Files> {
+        let patience = Duration::from_secs(30);
+        let template = PathTemplate::parse("{file_id}").unwrap();
+        let rules = StoreRules { marker: None, template, follow_symlinks: false, concurrency: 8, patience };
+        let (closer, _) = mpsc::unbounded_channel();
+        let store = Arc::new(Store::new(root, rules, closer).unwrap());
+        let cache = Cache::new(64 << 20, Backing::open(None, 64 << 20).unwrap(), Arc::clone(&store)).unwrap();
+        let config = FilesConfig {
+            revalidate: Duration::from_secs(1),
+            stale_limit: STALE_LIMIT,
+            storage_timeout: patience,
+            windowed_max: 10,
+            fields: FieldRules {
+                etag: EtagScheme::InodeMtime,
+                inline: InlineTypes::settle(vec![]).unwrap(),
+                cors: Cors::settle(vec![]).unwrap().standing(),
+            },
+            sha256_sidecars: false,
+        };
+        Arc::new(Files::new(config, store, Arc::new(cache), vec![]))
+    }
+
+    /// What a check of the file finds.
+    async fn check(files: &Arc<Files>, id: &str) -> Result<Arc<Object>, crate::resolve::ResolveError> {
+        let mut watch = files.check(&files.file(id), 1).unwrap();
+        let ended = watch.wait_for(Option::is_some).await.unwrap();
+        ended.clone().unwrap()
+    }
+
+    fn write(folder: &Path, content: u8) {
+        fs::write(folder.join("new"), vec![content; 100_000]).unwrap();
+        fs::rename(folder.join("new"), folder.join("a")).unwrap();
+    }
+
+    #[test]
+    fn a_large_file_is_counted_once_however_often_it_is_confirmed() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 1);
+        run_on_ring(async move {
+            let files = files(folder.path());
+            let first = check(&files, "a").await.unwrap();
+            for _ in 0..20 {
+                assert!(Arc::ptr_eq(&check(&files, "a").await.unwrap(), &first));
+            }
+            assert_eq!(files.windowed().len(), 1);
+            write(folder.path(), 2);
+            assert!(!Arc::ptr_eq(&check(&files, "a").await.unwrap(), &first));
+            assert_eq!(files.windowed().len(), 2);
+            drop(first);
+            assert_eq!((files.unused(Instant::now()).len(), files.windowed().len()), (0, 1));
+        });
+    }
+
+    #[test]
+    fn a_large_file_that_nobody_uses_is_asked_after_and_closed_where_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 1);
+        run_on_ring(async move {
+            let files = files(folder.path());
+            let unused = |after: Duration| files.unused(Instant::now() + after).len();
+            drop(check(&files, "a").await.unwrap());
+            assert_eq!(unused(STALE_LIMIT / 2), 0);
+            assert_eq!(unused(STALE_LIMIT), 0, "whoever brought it counts as a use");
+            assert_eq!(unused(STALE_LIMIT), 0, "looked at lately");
+            assert_eq!(unused(STALE_LIMIT * 2), 1);
+            check(&files, "a").await.unwrap().mark_used();
+            assert_eq!(unused(STALE_LIMIT * 3), 0);
+            assert_eq!((unused(STALE_LIMIT * 4), files.open.available_permits()), (1, 9));
+            fs::remove_file(folder.path().join("a")).unwrap();
+            assert!(check(&files, "a").await.is_err());
+            assert_eq!((unused(STALE_LIMIT * 5), files.open.available_permits()), (0, 10));
+            assert!(files.windowed().is_empty() && files.by_id().is_empty());
+        });
     }
 }

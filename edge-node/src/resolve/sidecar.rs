@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::file::File;
 use super::files::Files;
 use crate::store::{Purpose, Verdict};
-use crate::uring::{AlignedBuffer, FileKind, Version, read, statx};
+use crate::uring::{AlignedBuffer, FileKind, Version, statx};
 
 pub(super) const SUFFIX: &str = ".sha256";
 /// A hash, and the longest name that a file system has, escaped.
@@ -87,9 +87,9 @@ async fn find(
         return Ok(None);
     }
     let length = usize::try_from(own.size).expect("at most a kilobyte");
-    let (read, buffer) = read(&opened, AlignedBuffer::zeroed(length), 0, length).await;
+    let (read, buffer) = files.store.read(&opened, AlignedBuffer::zeroed(length), 0, length).await;
     let after = statx(Arc::clone(&opened)).await;
-    match files.store.judge(&own, length, &read, &after) {
+    match Verdict::of(&own, length, &read, &after) {
         Verdict::Same => Ok(parse(&buffer.as_slice()[..length], file.name()).ok()),
         Verdict::Another => Ok(None),
         Verdict::Failed(errno) => Err(super::ResolveError::Storage(errno)),

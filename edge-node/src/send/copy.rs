@@ -3,9 +3,11 @@
 //! A copy is made only once there is room for it, and holds no window: a client that stalls keeps a few copies, and
 //! nothing of the cache.
 
+use std::future::poll_fn;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use super::read_ahead::ReadAhead;
@@ -24,6 +26,24 @@ pub(crate) trait Outlet {
 
     /// Takes a copy that there is room for.
     async fn give(&mut self, copy: Vec<u8>, is_last: bool) -> Result<(), SendError>;
+
+    /// Whether the client wants no more, where it can say so; the task is woken once it does.
+    fn poll_refused(&mut self, _: &mut Context<'_>) -> Poll<SendError> {
+        Poll::Pending
+    }
+}
+
+/// Waits for what is not the client's to give, for as long as it wants what comes of it.
+pub(crate) async fn unless_refused<T>(
+    outlet: &mut impl Outlet,
+    coming: impl Future<Output = T>,
+) -> Result<T, SendError> {
+    let mut coming = pin!(coming);
+    poll_fn(|context| match coming.as_mut().poll(context) {
+        Poll::Ready(come) => Poll::Ready(Ok(come)),
+        Poll::Pending => outlet.poll_refused(context).map(Err),
+    })
+    .await
 }
 
 /// One body's way out.
@@ -110,7 +130,7 @@ impl<O: Outlet> Copier<'_, O> {
         }
         let asked_at = Instant::now();
         let coming = source.cache.window(object, window, source.requester, source.storage_timeout);
-        let (_pin, was_there) = Box::pin(coming).await?;
+        let (_pin, was_there) = unless_refused(&mut self.outlet, Box::pin(coming)).await??;
         self.taking.forgive(asked_at.elapsed());
         Ok((copied(object.memory(), offset, bytes)?, was_there))
     }
@@ -129,7 +149,7 @@ impl<O: Outlet> Copier<'_, O> {
         let mut wanted = wanted.min(COPY_BYTES_MAX);
         if self.account.rate.is_some() {
             let paused_at = Instant::now();
-            wanted = wanted.min(self.account.allowance().await);
+            wanted = wanted.min(unless_refused(&mut self.outlet, self.account.allowance()).await?);
             self.taking.forgive(paused_at.elapsed());
         }
         let wanted = usize::try_from(wanted).expect("a copy fits memory");

@@ -83,7 +83,7 @@ impl Records {
     }
 
     /// Bytes that the socket has not seen, and that refer to pages nevertheless: at most so many.
-    pub(super) fn open_bytes(&self) -> u64 {
+    pub(crate) fn open_bytes(&self) -> u64 {
         if self.is_open.get() { RECORD_BYTES_MAX } else { 0 }
     }
 }

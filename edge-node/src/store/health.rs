@@ -98,13 +98,19 @@ impl Store {
             ticks.tick().await;
             let root = self.presence.root();
             let mut asking = std::pin::pin!(statx_root(&root));
-            let answer = match tokio::time::timeout(ANSWER_WITHIN, asking.as_mut()).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    silent.store(true, Ordering::Relaxed);
-                    asking.await
+            let answer = loop {
+                match tokio::time::timeout(ANSWER_WITHIN, asking.as_mut()).await {
+                    Ok(answer) => break answer,
+                    Err(_) => silent.store(true, Ordering::Relaxed),
+                }
+                // Another root is there by now: that one is asked, whatever becomes of this one.
+                if !self.presence.root().is_same(&root) {
+                    break Ok(());
                 }
             };
+            if answer.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::ESTALE)) {
+                self.presence.suspect();
+            }
             silent.store(answer.is_err(), Ordering::Relaxed);
         }
     }

@@ -2,13 +2,16 @@
 //!
 //! No file and no requester can take them all, and requesters take turns, so that a file that hangs, or a user with a
 //! thousand downloads, delays nobody else. An operation that is stuck gives its place up and is counted apart: half a
-//! thousand hung reads leave as many places as there were. It knows no paths and no ring.
+//! thousand hung reads leave as many places as there were. An end costs the same however many wait ([`turns`]).
+//! It knows no paths and no ring.
 
-use std::collections::{HashMap, VecDeque};
+mod turns;
+
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use turns::{Operation, State, Waiter};
 
 /// From this age on an operation is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(2);
@@ -57,48 +60,6 @@ pub(crate) struct Slot {
 pub(crate) struct Ticket {
     slots: Arc<Slots>,
     id: u64,
-}
-
-#[derive(Default)]
-struct State {
-    last_id: u64,
-    /// Operations that hold one of the places.
-    live: usize,
-    /// Operations that gave theirs up, being stuck.
-    set_apart: usize,
-    operations: HashMap<u64, Operation>,
-    waiters: HashMap<u64, Waiter>,
-    requesters: HashMap<u64, Requester>,
-    files: HashMap<u64, FileUse>,
-    /// Requesters with somebody waiting who may have more, in turn.
-    turn: VecDeque<u64>,
-}
-
-struct Operation {
-    purpose: Purpose,
-    /// When it went to the store; before that, what it waits for is not the store.
-    began: Option<Instant>,
-    is_apart: bool,
-}
-
-struct Waiter {
-    purpose: Purpose,
-    grant: oneshot::Sender<()>,
-    /// It waits for its file's operations, and not for its requester's turn.
-    at_file: bool,
-}
-
-#[derive(Default)]
-struct Requester {
-    under_way: usize,
-    queue: VecDeque<u64>,
-    in_turn: bool,
-}
-
-#[derive(Default)]
-struct FileUse {
-    under_way: usize,
-    queue: VecDeque<u64>,
 }
 
 impl Slots {
@@ -179,111 +140,6 @@ impl Slots {
     }
 }
 
-impl Operation {
-    fn is_stuck(&self, now: Instant) -> bool {
-        self.began.is_some_and(|began| now.saturating_duration_since(began) >= STUCK_AFTER)
-    }
-}
-
-impl State {
-    /// Gives a requester its turn, if it has anybody waiting.
-    fn enlist(&mut self, requester: u64) {
-        if let Some(of) = self.requesters.get_mut(&requester)
-            && !of.in_turn
-            && !of.queue.is_empty()
-        {
-            of.in_turn = true;
-            self.turn.push_back(requester);
-        }
-    }
-
-    /// One requester's turn: its first waiter gets a place, or goes on waiting for its file.
-    fn take_turn(&mut self, requester: u64, rules: SlotRules) -> Option<oneshot::Sender<()>> {
-        let of = self.requesters.get_mut(&requester)?;
-        of.in_turn = false;
-        if of.under_way >= rules.per_requester {
-            // In turn again when one of its operations ends.
-            return None;
-        }
-        let id = of.queue.pop_front()?;
-        let file = self.waiters.get(&id).expect("whoever is queued waits").purpose.file;
-        let file = self.files.entry(file).or_default();
-        let grant = if file.under_way >= rules.per_file {
-            file.queue.push_back(id);
-            self.waiters.get_mut(&id).expect("still waiting").at_file = true;
-            None
-        } else {
-            file.under_way += 1;
-            of.under_way += 1;
-            self.live += 1;
-            let Waiter { purpose, grant, .. } = self.waiters.remove(&id).expect("still waiting");
-            self.operations.insert(id, Operation { purpose, began: None, is_apart: false });
-            Some(grant)
-        };
-        self.enlist(requester);
-        grant
-    }
-
-    /// An operation is over: its file's next waiter and its requester get their turns.
-    fn end(&mut self, operation: &Operation) {
-        let Purpose { file, requester } = operation.purpose;
-        if operation.is_apart {
-            self.set_apart -= 1;
-        } else {
-            self.live -= 1;
-        }
-        self.files.get_mut(&file).expect("an operation's file is known").under_way -= 1;
-        self.requesters.get_mut(&requester).expect("an operation's requester is known").under_way -= 1;
-        self.call_from_file(file);
-        self.enlist(requester);
-        self.tidy(requester);
-    }
-
-    /// A file has a place: those who wait for it go back to the front of their requesters' queues. All of them, as the
-    /// first may belong to a requester that has all it may have.
-    fn call_from_file(&mut self, file: u64) {
-        let Some(of_file) = self.files.get_mut(&file) else { return };
-        let called = std::mem::take(&mut of_file.queue);
-        if of_file.under_way == 0 {
-            self.files.remove(&file);
-        }
-        for id in called.into_iter().rev() {
-            let waiter = self.waiters.get_mut(&id).expect("whoever is queued waits");
-            waiter.at_file = false;
-            let requester = waiter.purpose.requester;
-            self.requesters.entry(requester).or_default().queue.push_front(id);
-            self.enlist(requester);
-        }
-    }
-
-    /// Takes a waiter out of the queue it is in.
-    fn unqueue(&mut self, id: u64) {
-        let Some(waiter) = self.waiters.get(&id) else { return };
-        let Purpose { file, requester } = waiter.purpose;
-        let queue = match waiter.at_file {
-            true => self.files.get_mut(&file).map(|of| &mut of.queue),
-            false => self.requesters.get_mut(&requester).map(|of| &mut of.queue),
-        };
-        if let Some(queue) = queue
-            && let Some(place) = queue.iter().position(|queued| *queued == id)
-        {
-            queue.remove(place);
-        }
-        self.tidy(requester);
-    }
-
-    /// Forgets a requester that neither does nor wants anything. One that is in turn is forgotten after it.
-    fn tidy(&mut self, requester: u64) {
-        if self
-            .requesters
-            .get(&requester)
-            .is_some_and(|of| of.under_way == 0 && of.queue.is_empty() && !of.in_turn)
-        {
-            self.requesters.remove(&requester);
-        }
-    }
-}
-
 impl Ticket {
     /// Whoever joins a wait that is somebody else's lends it their own turn, if theirs comes sooner.
     pub(crate) fn join(&self, requester: u64) {
@@ -291,7 +147,8 @@ impl Ticket {
         let mut state = self.slots.state();
         let Some(waiter) = state.waiters.get(&self.id) else { return };
         let owner = waiter.purpose.requester;
-        if owner == requester || waiter.at_file {
+        let waits_for_file = waiter.at_file && state.is_full(waiter.purpose.file, rules);
+        if owner == requester || waits_for_file {
             return;
         }
         let place = |of: u64| state.requesters.get(&of).map_or((0, 0), |of| (of.under_way, of.queue.len()));

@@ -1,10 +1,12 @@
 //! Descriptors of the store, and CLOSE: even closing can block (NFS flushes, FUSE waits), so the ring does it.
 
+use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use io_uring::{opcode, types};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::submit;
@@ -17,13 +19,29 @@ pub(crate) type Closer = mpsc::UnboundedSender<OwnedFd>;
 pub(crate) struct StoreFd {
     fd: ManuallyDrop<OwnedFd>,
     closer: Closer,
+    opened_direct: bool,
 }
 
 impl StoreFd {
-    pub(super) fn from_completion(fd: RawFd, closer: Closer) -> Self {
+    pub(super) fn from_completion(fd: RawFd, closer: Closer, opened_direct: bool) -> Self {
         // SAFETY: the kernel just gave this descriptor to an OPENAT2 of ours, and it is wrapped once, here.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Self { fd: ManuallyDrop::new(fd), closer }
+        Self { fd: ManuallyDrop::new(fd), closer, opened_direct }
+    }
+
+    /// Reads go through the page cache from now on. It changes the descriptor alone, and asks no store; that it was
+    /// opened with `O_DIRECT` stays true.
+    ///
+    /// # Errors
+    /// None that is known of.
+    pub(crate) fn leave_direct(&self) -> io::Result<()> {
+        let flags = fcntl_getfl(&*self.fd)?;
+        Ok(fcntl_setfl(&*self.fd, flags - OFlags::DIRECT)?)
+    }
+
+    /// Whether it was opened with `O_DIRECT`.
+    pub(crate) fn was_opened_direct(&self) -> bool {
+        self.opened_direct
     }
 
     pub(super) fn raw(&self) -> types::Fd {

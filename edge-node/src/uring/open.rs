@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::{Closer, Stable, StoreFd, submit};
 
-/// The folder that everything is opened beneath. It is opened once, at start.
+/// The folder that everything is opened beneath. It is opened at start, and anew where another is mounted.
 #[derive(Clone)]
 pub(crate) struct Root(Arc<OwnedFd>);
 
@@ -24,8 +24,24 @@ impl Root {
         Ok(Self(Arc::new(fd)))
     }
 
+    /// Whether both are one descriptor.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether nobody else has this descriptor, so that dropping it closes it.
+    pub(crate) fn is_last(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     pub(super) fn raw(&self) -> types::Fd {
         types::Fd(self.0.as_raw_fd())
+    }
+}
+
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -59,7 +75,7 @@ pub(crate) async fn open(root: Root, path: &str, rules: OpenRules, closer: Close
     // In a task of its own: were this future dropped, the descriptor would still be received, and closed.
     let opened = tokio_uring::spawn(async move {
         let (result, _owned) = opening.await;
-        result.map(|fd| StoreFd::from_completion(fd.cast_signed(), closer))
+        result.map(|fd| StoreFd::from_completion(fd.cast_signed(), closer, rules.direct))
     });
     opened.await.map_err(io::Error::other)?
 }

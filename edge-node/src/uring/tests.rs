@@ -36,7 +36,7 @@ unsafe impl ReadTarget for Watched {
 /// A pipe: reads of it wait for its other end.
 fn pipe(closer: Closer) -> (Arc<StoreFd>, fs::File) {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
-    (Arc::new(StoreFd::from_completion(reader.into_raw_fd(), closer)), writer.into())
+    (Arc::new(StoreFd::from_completion(reader.into_raw_fd(), closer, false)), writer.into())
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -111,7 +111,7 @@ fn an_operation_that_fails_gives_its_memory_back() {
     let (closer, _closed) = tokio::sync::mpsc::unbounded_channel();
     run_on_ring(async move {
         let (_, writer) = rustix::pipe::pipe().unwrap();
-        let unreadable = Arc::new(StoreFd::from_completion(writer.into_raw_fd(), closer));
+        let unreadable = Arc::new(StoreFd::from_completion(writer.into_raw_fd(), closer, false));
         let freed = Rc::new(Cell::new(false));
         let target = Watched { buffer: AlignedBuffer::zeroed(4096), freed: Rc::clone(&freed) };
         let (result, target) = read(&unreadable, target, 0, 4096).await;

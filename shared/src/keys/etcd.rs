@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 
 use super::record::{KeyRecord, KeySet};
 use super::{KeyId, KeyRing};
+use crate::cluster::Freshness;
 use crate::etcd::wrapped::{WrappedError, WrappingKeys};
 use crate::etcd::{Contents, Entry, Etcd, Mirror, MirrorRules};
 use crate::revocations::{Instant, RevocationBook};
@@ -52,7 +53,8 @@ pub struct EtcdKeys {
     place: KeyPlace,
     mirror: Mirror,
     ring: Arc<ArcSwap<KeyRing>>,
-    /// All that are known and not over, those that are revoked too.
+    /// All that are known, those that are revoked too; and those that are over for as long as etcd has them, for a clock
+    /// that was ahead may be set back.
     known: watch::Receiver<Arc<KeySet>>,
     /// Why keys of etcd are not used, if one is not.
     fault: Arc<Mutex<Option<WrappedError>>>,
@@ -93,7 +95,12 @@ impl EtcdKeys {
         self.place
     }
 
-    /// All keys that are known and not over, and every later state.
+    /// How much the keys can be relied on.
+    pub fn freshness(&self) -> Freshness {
+        self.mirror.freshness()
+    }
+
+    /// All keys that are known, those that are revoked or over too, and every later state.
     pub fn known(&self) -> watch::Receiver<Arc<KeySet>> {
         self.known.clone()
     }
@@ -148,8 +155,8 @@ impl Reader {
         let mut shown = KeySet::default();
         loop {
             let now = contents.borrow_and_update().clone();
-            self.take(now);
-            self.show(&mut shown);
+            self.take(now, Instant::now());
+            self.show(&mut shown, Instant::now());
             let is_over = tokio::select! {
                 changed = contents.changed() => changed.is_err(),
                 changed = changes.changed() => changed.is_err(),
@@ -162,11 +169,10 @@ impl Reader {
     }
 
     /// Takes in what is new in etcd, last words included; forgets what is over.
-    fn take(&mut self, contents: Arc<Contents>) {
+    fn take(&mut self, contents: Arc<Contents>, now: Instant) {
         let before = std::mem::replace(&mut self.taken, contents);
         let mut known = KeySet::clone(&self.publish.borrow());
         let mut has_changed = false;
-        let now = Instant::now();
         for (name, entry) in self.taken.entries.iter().chain(&self.taken.removed) {
             let is_seen =
                 |seen: &Contents| [&seen.entries, &seen.removed].map(|all| all.get(name) == Some(entry));
@@ -180,17 +186,17 @@ impl Reader {
             }
         }
         let count = known.iter().count();
-        known.retain(|record| !record.is_retired(now));
+        known.retain(|record| !record.is_retired(now) || self.taken.entries.contains_key(record.id.as_str()));
         if has_changed || known.iter().count() != count {
             self.publish.send_replace(Arc::new(known));
         }
     }
 
     /// Puts the ring in use, where it is another.
-    fn show(&self, shown: &mut KeySet) {
-        let (now, revocations) = (Instant::now(), self.book.load());
+    fn show(&self, shown: &mut KeySet, now: Instant) {
+        let revocations = self.book.load();
         let mut keys = KeySet::clone(&self.publish.borrow());
-        keys.retain(|record| !revocations.is_key_revoked(record.id.as_str(), now));
+        keys.retain(|record| !record.is_retired(now) && !revocations.is_key_revoked(record.id.as_str(), now));
         if keys == *shown {
             return;
         }
@@ -236,4 +242,62 @@ pub(super) fn open(
     let record: KeyRecord = sealing.open(&path, &entry.value)?;
     // It is known by one name.
     if KeyId::parse(name).as_ref() == Some(&record.id) { Ok(record) } else { Err(WrappedError::Content) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::SystemTime;
+
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE;
+
+    use super::*;
+    use crate::etcd::RawEtcd;
+
+    #[tokio::test]
+    async fn a_key_that_a_clock_ahead_took_for_over_is_used_again_once_the_clock_is_set_back() {
+        let raw: RawEtcd = toml::from_str("endpoints = [\"http://127.0.0.1:1\"]").unwrap();
+        let etcd = Etcd::new(&raw.settle(Path::new("x.toml")).unwrap());
+        let sealing = WrappingKeys::parse(&URL_SAFE.encode([1; 32])).unwrap();
+        let now = Instant::now();
+        let hours = |count: u64| Instant(now.0 + count * 3_600_000);
+        let record =
+            KeyRecord { current_since: Some(now), retire_at: Some(hours(1)), ..KeyRecord::random(now) };
+        let id = record.id.as_str();
+        let value = sealing.seal(&etcd.path(&format!("keys/{id}")), &record.value(), SystemTime::now());
+        let entry = Entry { value: value.as_bytes().into(), create_revision: 1, mod_revision: 1, lease: 0 };
+        let contents = |entries: &[(&str, &Entry)]| {
+            let entries = entries.iter().map(|(name, entry)| ((*name).into(), Entry::clone(entry))).collect();
+            let mut contents = Contents::default();
+            (contents.entries, contents.is_known) = (entries, true);
+            Arc::new(contents)
+        };
+        let mut reader = Reader {
+            etcd,
+            place: KeyPlace::Tokens,
+            sealing,
+            book: RevocationBook::open(None).unwrap(),
+            taken: Arc::default(),
+            publish: watch::channel(Arc::default()).0,
+            ring: Arc::default(),
+            fault: Arc::default(),
+        };
+        let (there, gone) = (contents(&[(id, &entry)]), contents(&[]));
+        let mut shown = KeySet::default();
+        let table = [
+            (&there, now, true),
+            (&there, hours(2), false),
+            (&there, now, true),
+            // One that vanished is used until it is over, and then forgotten.
+            (&gone, now, true),
+            (&gone, hours(2), false),
+            (&gone, now, false),
+        ];
+        for (step, (contents, now, expected)) in table.into_iter().enumerate() {
+            reader.take(Arc::clone(contents), now);
+            reader.show(&mut shown, now);
+            assert_eq!(reader.ring.load().by_id(id).is_some(), expected, "{step}");
+        }
+    }
 }

@@ -26,6 +26,8 @@ pub enum KeyFileError {
     Private { path: PathBuf, source: PrivateFileError },
     #[error("key file {path}: {source}")]
     Content { path: PathBuf, source: JwksError },
+    #[error("key file {path} has a key that {other} has, too; tickets need keys that no edge has")]
+    SharedKey { path: PathBuf, other: PathBuf },
 }
 
 /// A key file and the ring last read from it.
@@ -91,9 +93,15 @@ impl KeyFile {
     /// Follows the file, and what is revoked of it, for ever: a good change is taken, a bad one is logged once and leaves
     /// the ring as it is.
     pub async fn follow(self: Arc<Self>, asked: Asked, book: Arc<RevocationBook>) {
+        self.follow_apart_from(None, asked, book).await;
+    }
+
+    /// As [`KeyFile::follow`]; and what has a key of the other is a bad change. Whoever follows that one as well does so
+    /// in the same task, that not both are read at once.
+    pub async fn follow_apart_from(&self, other: Option<&Self>, asked: Asked, book: Arc<RevocationBook>) {
         let paths = [&*self.path];
         let mut changes = book.changes();
-        let following = follow(&paths, self.loaded.clone(), asked, || self.reread(&book.load()));
+        let following = follow(&paths, self.loaded.clone(), asked, || self.reread(other, &book.load()));
         let barring = async {
             while changes.changed().await.is_ok() {
                 self.bar(&book.load());
@@ -104,8 +112,25 @@ impl KeyFile {
         tokio::join!(following, barring);
     }
 
-    fn reread(&self, revocations: &Revocations) {
-        match read(&self.path) {
+    /// # Errors
+    /// It has a key of the other.
+    pub fn check_apart_from(&self, other: &Self) -> Result<(), KeyFileError> {
+        self.check_ring(&self.read.load(), other)
+    }
+
+    fn check_ring(&self, ring: &KeyRing, other: &Self) -> Result<(), KeyFileError> {
+        if ring.shares_a_key_with(&other.read.load()) {
+            return Err(KeyFileError::SharedKey { path: self.path.clone(), other: other.path.clone() });
+        }
+        Ok(())
+    }
+
+    fn reread(&self, other: Option<&Self>, revocations: &Revocations) {
+        let ring = read(&self.path).and_then(|ring| {
+            other.map_or(Ok(()), |other| self.check_ring(&ring, other))?;
+            Ok(ring)
+        });
+        match ring {
             Ok(ring) => {
                 tracing::info!(path = %self.path.display(), current = %ring.current().id(), "key file reread");
                 self.read.store(Arc::new(ring));
@@ -182,6 +207,26 @@ mod tests {
             assert_eq!(ring.minting().map(|key| key.id().as_str()), minting, "{revoked}");
             assert_eq!(ring.newest_first().count(), count, "{revoked}");
         }
+    }
+
+    #[test]
+    fn what_has_a_key_of_the_other_file_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let load = |name: &str| KeyFile::load_or_create(&path(name)).unwrap();
+        let (tokens, tickets) = (load("keys"), load("tickets"));
+        assert!(tickets.check_apart_from(&tokens).is_ok());
+        let before = tickets.ring().load().current().id().clone();
+        let none = Revocations::default();
+        fs::copy(path("keys"), path("tickets")).unwrap();
+        tickets.reread(Some(&tokens), &none);
+        assert_eq!(*tickets.ring().load().current().id(), before);
+        let fault = KeyFile::load(&path("tickets")).unwrap().check_apart_from(&tokens).unwrap_err();
+        assert!(matches!(fault, KeyFileError::SharedKey { .. }), "{fault}");
+        let another = fresh_ring();
+        private_file::replace(&path("tickets"), &jwks::print(&another)).unwrap();
+        tickets.reread(Some(&tokens), &none);
+        assert_eq!(tickets.ring().load().current().id(), another.current().id());
     }
 
     #[tokio::test]

@@ -102,7 +102,8 @@ impl KeyKeeper {
         let now = Instant::now();
         let revocations = self.book.load_full();
         let is_revoked = |id: &str| revocations.is_key_revoked(id, now);
-        for record in known.iter().filter(|record| !is_revoked(record.id.as_str())) {
+        for record in known.iter().filter(|record| !record.is_retired(now) && !is_revoked(record.id.as_str()))
+        {
             let entry = contents.entries.get(record.id.as_str());
             if self.is_lacking(record, entry) {
                 return self.put_back(record, entry).await;
@@ -115,7 +116,7 @@ impl KeyKeeper {
         let mut good = KeySet::clone(&known);
         good.retain(|record| !is_revoked(record.id.as_str()));
         let is_worn = good.current().is_some_and(|current| is_worn(&current.id));
-        // What is over is not among the known any more; etcd may have it yet.
+        // What is over may be among the known no more; etcd may have it yet.
         for (name, entry) in &contents.entries {
             if let Ok(record) = open(&self.etcd, self.keys.place(), &self.sealing, name, entry) {
                 good.merge(&record);
@@ -261,11 +262,11 @@ impl KeyKeeper {
         if self.take(&keys, step).await? { Ok(()) } else { Err(KeyKeeperError::Changed) }
     }
 
-    /// The keys that are known and not revoked.
+    /// The keys that are known, not over and not revoked.
     pub fn good(&self) -> KeySet {
         let (revocations, now) = (self.book.load(), Instant::now());
         let mut keys = KeySet::clone(&self.keys.known().borrow());
-        keys.retain(|record| !revocations.is_key_revoked(record.id.as_str(), now));
+        keys.retain(|record| !record.is_retired(now) && !revocations.is_key_revoked(record.id.as_str(), now));
         keys
     }
 

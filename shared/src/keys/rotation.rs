@@ -59,8 +59,8 @@ pub fn next_step(keys: &KeySet, rules: &RotationRules, now: Instant, is_worn: bo
         return Some(promotion(keys, now, &next.id));
     }
     let is_over = |key: &&super::KeyRecord| {
-        // Longer than needed: clocks differ.
-        key.retire_at.is_some_and(|at| after(at, rules.propagation) < now)
+        // Longer than needed: clocks differ, and one that is ahead by far may be set back.
+        key.retire_at.is_some_and(|at| after(at, rules.propagation.saturating_add(rules.rotate_every)) < now)
     };
     keys.iter().find(is_over).map(|key| Step::Remove(key.id.clone()))
 }
@@ -159,10 +159,10 @@ mod tests {
                 "retired, not over",
                 vec![
                     key("old", 0, Some(0), Some(160)),
-                    key("now", 50, Some(100), None),
-                    key("next", 101, None, None),
+                    key("now", 50, Some(200), None),
+                    key("next", 201, None, None),
                 ],
-                170,
+                270,
                 false,
                 None,
             ),
@@ -170,10 +170,10 @@ mod tests {
                 "over",
                 vec![
                     key("old", 0, Some(0), Some(160)),
-                    key("now", 50, Some(100), None),
-                    key("next", 101, None, None),
+                    key("now", 50, Some(200), None),
+                    key("next", 201, None, None),
                 ],
-                171,
+                271,
                 false,
                 Some(Step::Remove(id("old"))),
             ),

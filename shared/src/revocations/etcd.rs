@@ -13,13 +13,15 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::target::{BLOCKED, REVOKED};
-use super::{Instant, Mark, RevocationBook, Target};
+use super::{Instant, Kind, Mark, RevocationBook, Target};
 use crate::blocking;
 use crate::cluster::Freshness;
 use crate::etcd::{Contents, Created, Entry, Etcd, EtcdError, Mirror, MirrorRules, Replaced};
 
 /// Far more than operators set by hand. A mark is a hundred bytes; what newer programs add has room.
 const RULES: MirrorRules = MirrorRules { keys_max: 200_000, value_bytes_max: 4 << 10 };
+/// With as many keys there, no links are added: the rest is for what operators bar.
+const KEYS_WITH_LINKS_MAX: usize = 150_000;
 /// Written at a time. What is left is looked at anew then, the latest first: a mark that was just set waits for no list.
 const WRITTEN_AT_ONCE: usize = 64;
 /// After a write that etcd did not take, and after which the mirror shows no change.
@@ -59,6 +61,7 @@ impl EtcdMarks {
             is_known: Arc::clone(&is_known),
             writes_to,
             has_complained: false,
+            has_overflowed: false,
         };
         Self { mirrors, is_known, task: tokio::spawn(keeper.keep()).abort_handle() }
     }
@@ -101,6 +104,8 @@ struct Keeper {
     writes_to: Option<Etcd>,
     /// That etcd does not take what it should: said once, until it does.
     has_complained: bool,
+    /// That there is no room for what operators bar: likewise.
+    has_overflowed: bool,
 }
 
 /// A change to be made in etcd; `found` is the revision that it has there.
@@ -116,7 +121,7 @@ impl Keeper {
         loop {
             changes.mark_unchanged();
             self.take().await;
-            let writes = self.writes_to.as_ref().map(|_| self.writes()).unwrap_or_default();
+            let writes = if self.writes_to.is_some() { self.writes() } else { Vec::new() };
             let again = if writes.is_empty() { LOOK_EVERY } else { AGAIN_AFTER };
             self.write(writes).await;
             let [revoked, blocked] = &mut self.sides;
@@ -146,37 +151,61 @@ impl Keeper {
         }
     }
 
-    /// What etcd should have otherwise, the latest first, and not all at once.
-    fn writes(&self) -> Vec<Write> {
+    /// What etcd should have otherwise, links last and else the latest first, and not all at once.
+    fn writes(&mut self) -> Vec<Write> {
         let now = Instant::now();
+        let mut overflow = 0;
         let mut removals = Vec::new();
         let mut known: [BTreeMap<&str, (Option<Mark>, i64)>; 2] = Default::default();
         for (side, known) in self.sides.iter().zip(&mut known) {
             for (name, entry) in &side.taken.entries {
                 let mark = parse(&entry.value);
-                if mark.is_some_and(|mark| mark.is_forgotten(now)) {
+                if let Some(mark) = mark.filter(|mark| !mark.is_in_force(now)) {
                     let key = format!("{}{name}", side.prefix);
-                    removals.push(Write::Remove { key, found: entry.mod_revision });
+                    let kind = Target::parse_key(&key).map(|target| target.kind());
+                    if kind.is_some_and(|kind| mark.is_forgotten(kind, now)) {
+                        removals.push(Write::Remove { key, found: entry.mod_revision });
+                    }
                 }
                 known.insert(name, (mark, entry.mod_revision));
             }
         }
         let mut lacking: Vec<(Target, Mark, Option<i64>)> = Vec::new();
-        for (target, mark) in self.book.load().iter().filter(|(_, mark)| !mark.is_forgotten(now)) {
+        for (target, mark) in self.book.load().iter() {
+            if mark.is_forgotten(target.kind(), now) {
+                continue;
+            }
             let key = target.key();
             let at = usize::from(key.starts_with(BLOCKED));
             let (side, name) = (&self.sides[at], &key[[REVOKED, BLOCKED][at].len()..]);
             match known[at].get(name) {
                 Some((Some(there), _)) if !mark.supersedes(there) => {}
                 Some((_, revision)) => lacking.push((target, mark, Some(*revision))),
-                // Before there was a list, nothing is lacking; in one that is full, nobody would see it.
-                None if !side.taken.is_known || side.taken.entries.len() >= RULES.keys_max => {}
-                None => lacking.push((target, mark, None)),
+                // Before there was a list, nothing is lacking.
+                None if !side.taken.is_known => {}
+                None => {
+                    let (is_link, count) = (target.kind() == Kind::Link, side.taken.entries.len());
+                    // In a list that is full, nobody would see it.
+                    if count < if is_link { KEYS_WITH_LINKS_MAX } else { RULES.keys_max } {
+                        lacking.push((target, mark, None));
+                    } else if !is_link {
+                        overflow += 1;
+                    }
+                }
             }
         }
-        lacking.sort_by_key(|(_, mark, _)| std::cmp::Reverse(mark.set));
+        if overflow > 0 && !self.has_overflowed {
+            tracing::error!(
+                overflow,
+                "etcd has no room for revocations; they are in force at this coordinator alone"
+            );
+        }
+        self.has_overflowed = overflow > 0;
+        lacking.sort_by_key(|(target, mark, _)| (target.kind() == Kind::Link, std::cmp::Reverse(mark.set)));
+        // Half of each turn is for what is over, where there is as much: else it would stay while there is more to put.
+        let puts_max = WRITTEN_AT_ONCE - removals.len().min(WRITTEN_AT_ONCE / 2);
         let puts = lacking.into_iter().map(|(target, mark, found)| Write::Put { target, mark, found });
-        puts.chain(removals).take(WRITTEN_AT_ONCE).collect()
+        puts.take(puts_max).chain(removals).take(WRITTEN_AT_ONCE).collect()
     }
 
     /// Writes them side by side; what is not written is tried again.

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 
+use super::Kind;
+
 /// A point in time, in milliseconds since 1970; RFC 3339 where it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(pub u64);
@@ -22,9 +24,11 @@ impl Instant {
 
 /// Marks are kept so long after their end: an older list that turns up again must not outlive what lifted it.
 pub(super) const KEPT_AFTER_END_MS: u64 = 7 * 24 * 3600 * 1000;
+/// A link's that lifted nothing: what it barred is over with it. Clocks differ, and are set back.
+pub(super) const LINK_KEPT_AFTER_END_MS: u64 = 10 * 60 * 1000;
 
 /// The last moment that RFC 3339 can write.
-const LAST_MS: u64 = 253_402_300_799_999;
+pub(super) const LAST_MS: u64 = 253_402_300_799_999;
 
 impl Serialize for Instant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -58,9 +62,11 @@ impl Mark {
         now < self.until
     }
 
-    /// Whether it ended so long ago that nobody keeps it.
-    pub fn is_forgotten(&self, now: Instant) -> bool {
-        self.until.0.saturating_add(KEPT_AFTER_END_MS) < now.0
+    /// Whether it ended so long ago that nobody keeps it; `kind` is its target's.
+    pub fn is_forgotten(&self, kind: Kind, now: Instant) -> bool {
+        let lifts = self.until <= self.set;
+        let kept_ms = if kind == Kind::Link && !lifts { LINK_KEPT_AFTER_END_MS } else { KEPT_AFTER_END_MS };
+        self.until.0.saturating_add(kept_ms) < now.0
     }
 
     /// Whether this one stands where there are both. Of two that were set in the same moment the stricter does, so

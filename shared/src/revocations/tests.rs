@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::mark::KEPT_AFTER_END_MS;
+use super::mark::{KEPT_AFTER_END_MS, LAST_MS, LINK_KEPT_AFTER_END_MS};
 use super::*;
 use crate::file_id::FileId;
 
@@ -72,6 +72,80 @@ fn lifting_is_remembered_longer_than_what_it_lifts() {
     assert!(!revocations.merge(&target, mark(0, 1000)), "an old list says so again");
     revocations.forget(Instant(NOW.0 + KEPT_AFTER_END_MS + 1));
     assert!(revocations.is_empty());
+}
+
+#[test]
+fn a_links_mark_is_forgotten_soon_unless_it_lifts_another() {
+    let table = [
+        (Kind::Link, mark(0, 1000), 1000 + LINK_KEPT_AFTER_END_MS),
+        (Kind::Link, mark(1, 0), KEPT_AFTER_END_MS),
+        (Kind::User, mark(0, 1000), 1000 + KEPT_AFTER_END_MS),
+    ];
+    for (kind, mark, kept_ms) in table {
+        let mut revocations = Revocations::default();
+        revocations.merge(&target(kind, "x"), mark);
+        revocations.forget(Instant(NOW.0 + kept_ms));
+        assert_eq!((revocations.count(kind), revocations.len()), (1, 1), "{kind:?} {mark:?}");
+        revocations.forget(Instant(NOW.0 + kept_ms + 1));
+        assert!(revocations.is_empty(), "{kind:?} {mark:?}");
+    }
+}
+
+#[test]
+fn a_copy_keeps_what_it_had() {
+    let mut revocations = Revocations::default();
+    let ids: Vec<_> = (0..500).map(|number| format!("u{number:022}")).collect();
+    for id in &ids {
+        revocations.merge(&target(Kind::Link, id), mark(0, 1000));
+    }
+    let before = revocations.clone();
+    revocations.merge(&target(Kind::Link, &ids[7]), mark(1, 0));
+    revocations.merge(&target(Kind::Link, "another"), mark(0, 1000));
+    assert_eq!((before.len(), revocations.len()), (500, 501));
+    assert_eq!(before.mark_on(&target(Kind::Link, &ids[7])), Some(&mark(0, 1000)));
+    assert_eq!(revocations.iter().count(), 501);
+}
+
+/// The clock of whoever set the mark before was ahead.
+#[test]
+fn what_is_barred_stands_whatever_was_said_before() {
+    let (book, user) = (RevocationBook::open(None).unwrap(), target(Kind::User, "u"));
+    let now = Instant::now();
+    let (ahead, later) = (Instant(now.0 + 3_600_000), Instant(now.0 + 60_000));
+    book.merge([(user.clone(), Mark { set: ahead, until: now, cut: false })]);
+    let barred = book.bar(&user, later, true).unwrap();
+    assert_eq!(barred, Mark { set: Instant(ahead.0 + 1), until: later, cut: true });
+    assert_eq!(book.load().mark_on(&user), Some(&barred));
+    assert_eq!(book.lift(&user), Ok(true));
+    assert!(!book.load().mark_on(&user).unwrap().is_in_force(Instant::now()));
+    assert_eq!(book.lift(&user), Ok(false), "nothing is in force");
+    let last = target(Kind::Key, "k");
+    book.merge([(last.clone(), Mark { set: Instant(LAST_MS), until: now, cut: false })]);
+    assert_eq!(book.bar(&last, later, false), Err(BarError::Last));
+}
+
+#[test]
+fn owners_links_are_bounded_and_leave_room_for_what_operators_bar() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("revocations.json");
+    let book = RevocationBook::open(Some(&path)).unwrap();
+    let now = Instant::now();
+    let (soon, later) = (Instant(now.0 + 600_000), Instant(now.0 + 1_200_000));
+    let link = |number: usize| target(Kind::Link, &format!("u{number:022}"));
+    let mark = Mark { set: now, until: soon, cut: false };
+    book.merge((0..89_999).map(|number| (link(number), mark)));
+    assert_eq!(book.bar_link(&link(90_000), soon), Ok(()));
+    assert_eq!(book.bar_link(&link(90_001), soon), Err(BarError::Full(90_000)));
+    assert_eq!(book.bar_link(&link(90_000), later), Ok(()), "it has its place");
+    assert_eq!(book.load().mark_on(&link(90_000)).unwrap().until, later);
+    assert!(book.bar(&link(90_001), later, false).is_ok());
+    book.merge((90_002..100_001).map(|number| (link(number), mark)));
+    assert_eq!(book.bar(&link(100_001), soon, false), Err(BarError::Full(100_000)));
+    assert!(book.bar(&target(Kind::Key, "k"), later, false).is_ok());
+    // More than other files of ours may have, and whoever starts next reads it.
+    book.save().unwrap();
+    assert!(path.metadata().unwrap().len() > 16 << 20);
+    assert_eq!(RevocationBook::open(Some(&path)).unwrap().load().len(), 100_001);
 }
 
 #[test]

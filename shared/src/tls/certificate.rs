@@ -130,7 +130,7 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
     let path_of = || path.to_owned();
     let text = private_file::read(path).map_err(|fault| match fault {
         PrivateFileError::Missing => CertificateError::KeyMissing { path: path_of() },
-        PrivateFileError::Text => CertificateError::NoKey { path: path_of() },
+        PrivateFileError::Text(_) => CertificateError::NoKey { path: path_of() },
         PrivateFileError::Io(source) => CertificateError::KeyIo { path: path_of(), source },
         source @ PrivateFileError::Exposed { .. } => CertificateError::KeyPrivate { path: path_of(), source },
     })?;

@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::claims::Draft;
 use super::{Claims, IV_BYTES, NumericDate, TAG_BYTES, TOKEN_BYTES_MAX, TokenError, base64url, minted};
 use crate::json::{Text, UnknownNames, set_once};
-use crate::keys::{KeyRing, Kind, TokenKey};
+use crate::keys::{KeyId, KeyRing, Kind, TokenKey};
 
 /// Longest header, decoded, in bytes. Ours are below 100.
 const HEADER_BYTES_MAX: usize = 512;
@@ -57,16 +57,29 @@ pub fn open_authentic<'s>(
     keys: &KeyRing,
     scratch: &'s mut Scratch,
 ) -> Result<Claims<'s>, TokenError> {
-    read(decrypt(token, Kind::Token, keys, scratch)?)
+    Ok(open_by_key(token, keys, scratch)?.0)
 }
 
-/// The authentic plaintext of a token or ticket.
-pub(super) fn decrypt<'s>(
+/// As [`open_authentic`]; and says which key it was.
+///
+/// # Errors
+/// Those of [`open_authentic`].
+pub fn open_by_key<'s, 'k>(
+    token: &[u8],
+    keys: &'k KeyRing,
+    scratch: &'s mut Scratch,
+) -> Result<(Claims<'s>, &'k KeyId), TokenError> {
+    let (plaintext, key) = decrypt(token, Kind::Token, keys, scratch)?;
+    Ok((read(plaintext)?, key.id()))
+}
+
+/// The authentic plaintext of a token or ticket, and the key that it came by.
+pub(super) fn decrypt<'s, 'k>(
     token: &[u8],
     kind: Kind,
-    keys: &KeyRing,
+    keys: &'k KeyRing,
     scratch: &'s mut Scratch,
-) -> Result<&'s [u8], TokenError> {
+) -> Result<(&'s [u8], &'k TokenKey), TokenError> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(TokenError::TooLong);
     }
@@ -75,20 +88,20 @@ pub(super) fn decrypt<'s>(
         return Err(TokenError::Structure);
     }
     let sealed = Sealed { header, iv: decode_exact(iv)?, ciphertext, tag: decode_exact(tag)? };
-    let length = match select(header, kind, keys)? {
-        Selected::One(key) => sealed.decrypt(key, &mut scratch.0[..])?,
+    let (length, key) = match select(header, kind, keys)? {
+        Selected::One(key) => (sealed.decrypt(key, &mut scratch.0[..])?, key),
         Selected::Any => {
             let mut opened = Err(TokenError::UnknownKey);
             for key in keys.newest_first() {
-                opened = sealed.decrypt(key, &mut scratch.0[..]);
-                if opened != Err(TokenError::Authentication) {
+                opened = sealed.decrypt(key, &mut scratch.0[..]).map(|length| (length, key));
+                if !matches!(opened, Err(TokenError::Authentication)) {
                     break;
                 }
             }
             opened?
         }
     };
-    Ok(&scratch.0[..length])
+    Ok((&scratch.0[..length], key))
 }
 
 /// The five parts of a compact JWE, or `None`.

@@ -242,16 +242,22 @@ proptest! {
     }
 
     #[test]
-    fn what_josekit_seals_opens_here(claims in any_claims(), kid in proptest::option::of(Just("k1"))) {
+    fn what_josekit_seals_opens_here(
+        claims in any_claims(),
+        (id, byte) in prop_oneof![Just(("k1", 7)), Just(("k0", 9))],
+        names_key in any::<bool>(),
+    ) {
         let mut header = JweHeader::new();
         header.set_content_encryption("A256GCM");
-        if let Some(kid) = kid {
-            header.set_key_id(kid);
+        if names_key {
+            header.set_key_id(id);
         }
         let text = serde_json::to_vec(&claims).unwrap();
-        let token = serialize_compact(&text, &header, &Dir.encrypter_from_bytes([7; 32]).unwrap()).unwrap();
-        let mut scratch = Scratch::default();
-        prop_assert_eq!(open(token.as_bytes(), &ring(), now(), &mut scratch).unwrap(), claims);
+        let token = serialize_compact(&text, &header, &Dir.encrypter_from_bytes([byte; 32]).unwrap()).unwrap();
+        let (ring, mut scratch) = (ring(), Scratch::default());
+        prop_assert_eq!(&open(token.as_bytes(), &ring, now(), &mut scratch).unwrap(), &claims);
+        let (opened, key) = open_by_key(token.as_bytes(), &ring, &mut scratch).unwrap();
+        prop_assert_eq!((opened, key.as_str()), (claims, id));
     }
 
     /// The short way to write claims writes what serde does, or says that it cannot.

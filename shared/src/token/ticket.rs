@@ -70,7 +70,7 @@ impl<'a> Ticket<'a> {
     /// # Errors
     /// It is none, or not authentic.
     pub fn open(text: &[u8], keys: &KeyRing, scratch: &'a mut Scratch) -> Result<Self, TokenError> {
-        let plaintext = decrypt(text, Kind::Ticket, keys, scratch)?;
+        let (plaintext, _) = decrypt(text, Kind::Ticket, keys, scratch)?;
         let raw: RawTicket<'_> = serde_json::from_slice(plaintext).map_err(|_| TokenError::Claims)?;
         Ok(Self {
             lnk: raw.lnk,

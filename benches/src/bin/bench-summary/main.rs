@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use clap::Parser;
 use serde::Serialize;
-use sluice_loadtest::host::Host;
 use sluice_benches::known::{self, DIFFERENCES};
+use sluice_loadtest::host::Host;
 
 use criterion::Estimate;
 

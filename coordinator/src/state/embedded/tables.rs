@@ -8,7 +8,11 @@ use std::ops::RangeInclusive;
 
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
 
-use crate::state::{KEPT_LONGER_MS, Redeemed, Revocation};
+use crate::state::{Redeemed, Revocation};
+
+/// What has expired is kept for so long. A clock that is ahead for a while must not take what lives: once it is set
+/// back, links that were taken back or used up would be good again.
+const SWEPT_AFTER_MS: u64 = 2 * 24 * 3600 * 1000;
 
 /// Id → owner as [`owner_field`](crate::state::owner_field) writes it, expiry.
 const LINKS: TableDefinition<&str, (&str, u64)> = TableDefinition::new("links");
@@ -135,7 +139,7 @@ impl<'a> Tables<'a> {
             let Some((until_ms, link)) = self.first_to_expire()? else {
                 return Ok(false);
             };
-            if now_ms < until_ms.saturating_add(KEPT_LONGER_MS) {
+            if now_ms < until_ms.saturating_add(SWEPT_AFTER_MS) {
                 return Ok(false);
             }
             let redeemed = self.redeemed_by(&link, left)?;
@@ -230,17 +234,30 @@ mod tests {
         });
         assert_eq!(filled.unwrap(), Redeemed::Opened);
         assert_eq!(held(&store), [3, 3, 27, 2, 5, 5]);
-        assert_eq!(sweep(&store, 1000 + KEPT_LONGER_MS - 1, 10), (false, vec![]));
+        assert_eq!(sweep(&store, 1000 + SWEPT_AFTER_MS - 1, 10), (false, vec![]));
         assert_eq!(held(&store), [3, 3, 27, 2, 5, 5]);
 
-        let now_ms = 1000 + KEPT_LONGER_MS;
+        let now_ms = 1000 + SWEPT_AFTER_MS;
         assert_eq!(sweep(&store, now_ms, 10), (true, vec![]));
         assert_eq!(held(&store), [3, 3, 17, 2, 5, 5]);
         assert_eq!(sweep(&store, now_ms, 10), (true, vec![]));
         assert_eq!(sweep(&store, now_ms, 10), (false, vec!["b".to_owned()]));
         assert_eq!(held(&store), [1, 2, 2, 1, 3, 3]);
-        assert_eq!(sweep(&store, 5000 + KEPT_LONGER_MS, 10), (false, vec!["later".to_owned()]));
+        assert_eq!(sweep(&store, 5000 + SWEPT_AFTER_MS, 10), (false, vec!["later".to_owned()]));
         assert_eq!(held(&store), [0; 6]);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_by_a_day_takes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = new_store(&folder);
+        let came = store.write(|tables| {
+            tables.create_link("l", "", 1000)?;
+            tables.revoke_link("l", "", 0)
+        });
+        assert_eq!(came.unwrap(), Revocation::Revoked);
+        assert_eq!(sweep(&store, 24 * 3600 * 1000, 10), (false, vec![]));
+        assert_eq!(store.write(|tables| tables.redeem("l", VISIT)).unwrap(), Redeemed::Revoked);
     }
 
     #[test]
@@ -253,9 +270,9 @@ mod tests {
             tables.redeem("l", Redemption { who: 1, keep_until_ms: 700, ..VISIT })
         });
         assert_eq!(kept.unwrap(), Redeemed::Opened);
-        assert_eq!(sweep(&store, 700 + KEPT_LONGER_MS, 10), (false, vec![]));
+        assert_eq!(sweep(&store, 700 + SWEPT_AFTER_MS, 10), (false, vec![]));
         assert_eq!(held(&store), [1, 1, 2, 0, 1, 1]);
-        assert_eq!(sweep(&store, 1000 + KEPT_LONGER_MS, 10), (false, vec![]));
+        assert_eq!(sweep(&store, 1000 + SWEPT_AFTER_MS, 10), (false, vec![]));
         assert_eq!(held(&store), [0; 6]);
     }
 }

@@ -93,6 +93,41 @@ fn what_is_stuck_gives_its_place_up_and_is_counted() {
     assert_eq!(places(&mut more), 16, "half of them stuck");
 }
 
+/// Turns and calls that an action takes.
+fn steps(slots: &Arc<Slots>, act: impl FnOnce()) -> usize {
+    let before = slots.state().steps;
+    act();
+    slots.state().steps - before
+}
+
+#[test]
+fn an_end_costs_the_same_however_many_wait() {
+    let slots = Slots::new(RULES);
+    let mut of_file: Vec<_> = (0..2).map(|requester| ask(&slots, 1, requester)).collect();
+    let mut waiting: Vec<_> = (0..1000).map(|n| ask(&slots, 1, 10 + n % 500)).collect();
+    assert_eq!((places(&mut of_file), places(&mut waiting)), (2, 0));
+    assert!(steps(&slots, || drop(of_file.pop())) < 8);
+    assert_eq!(waiting.iter_mut().position(has_place), Some(0), "who came first");
+    assert!(steps(&slots, || drop(waiting.remove(0))) < 8);
+    assert_eq!(waiting.iter_mut().position(has_place), Some(0));
+}
+
+#[test]
+fn whoever_has_all_it_may_have_is_passed_over_at_its_file_and_comes_to_its_turn() {
+    let slots = Slots::new(RULES);
+    let mut of_file: Vec<_> = (0..2).map(|requester| ask(&slots, 1, requester)).collect();
+    let mut of_full: Vec<_> = (0..1000).map(|_| ask(&slots, 1, 100)).collect();
+    let mut elsewhere: Vec<_> = (10..14).map(|file| ask(&slots, file, 100)).collect();
+    let mut other = ask(&slots, 1, 101);
+    assert_eq!((places(&mut of_file), places(&mut elsewhere), places(&mut of_full)), (2, 4, 0));
+    assert!(steps(&slots, || drop(of_file.pop())) < 8);
+    assert!(has_place(&mut other), "of a requester that may have more");
+    assert!(steps(&slots, || drop(of_file.pop())) < 8);
+    assert_eq!(places(&mut of_full), 0);
+    assert!(steps(&slots, || drop(elsewhere.pop())) < 8);
+    assert_eq!(of_full.iter_mut().position(has_place), Some(0));
+}
+
 proptest! {
     /// Whatever comes and goes, the bounds hold and nobody is forgotten.
     #[test]
@@ -123,6 +158,16 @@ proptest! {
                     && state.requesters.get(&requester).is_none_or(|of| of.under_way < rules.per_requester)
             };
             prop_assert!(!state.waiters.values().any(could_go));
+            // Who waits for a file is known there, or has been called.
+            for (requester, of) in &state.requesters {
+                for (file, waiting) in &of.at_files {
+                    let queue = state.files.get(file).map(|of| &of.queue);
+                    let at_file = queue.into_iter().flatten().filter(|queued| *queued == requester);
+                    let called = of.called.iter().chain(&of.deferred).filter(|called| *called == file);
+                    prop_assert!(!waiting.is_empty() && at_file.chain(called).count() == 1);
+                }
+                prop_assert!(of.called.len() + of.deferred.len() <= of.at_files.len());
+            }
         }
         while !asked.is_empty() {
             let before = asked.len();

@@ -21,7 +21,7 @@ enum NotTaken {
     #[error("registry.edges has an edge of this id")]
     Fixed,
     #[error(
-        "with its weight of {0} there would be more than {1} in all, which no ring is built of in good time"
+        "with its weight of {0} there would be more than {1} in its zone, of which no ring is built in good time"
     )]
     Weight(u16, u32),
 }
@@ -140,16 +140,20 @@ impl Census {
         let stays = |announcement: &&Announcement| announcement.state != AnnouncedState::Draining;
         let present = self.read.values().filter_map(|read| read.outcome.as_ref().ok()).filter(stays);
         let vanished = self.vanished.values().map(|(announcement, _)| announcement);
-        let mut weights: u32 = self.fixed.iter().map(|edge| u32::from(edge.weight.value())).sum();
+        let mut weights: BTreeMap<&str, u32> = BTreeMap::new();
+        for edge in &self.fixed {
+            *weights.entry(&edge.zone).or_default() += u32::from(edge.weight.value());
+        }
         let mut announced = Vec::new();
         for announcement in present.chain(vanished) {
             let (weight, max) = (announcement.weight.value(), self.rules.weight_sum_max);
-            if weights + u32::from(weight) > max {
+            let sum = weights.entry(&announcement.zone).or_default();
+            if *sum + u32::from(weight) > max {
                 let fault = NotTaken::Weight(weight, max).to_string();
                 skipped.push(SkippedRecord { key: announcement.id.to_string(), fault });
                 continue;
             }
-            weights += u32::from(weight);
+            *sum += u32::from(weight);
             announced.push(announcement.clone());
         }
         announced.sort_by(|a, b| a.id.cmp(&b.id));

@@ -129,6 +129,21 @@ fn weights_beyond_the_bound_are_left_out_by_name() {
 }
 
 #[test]
+fn each_zone_has_a_bound_of_its_own() {
+    let zones = ["x", "x", "x", "y", "y", "y"];
+    let ids_of_all = ["a", "b", "c", "d", "e", "f"];
+    let records: Vec<_> = std::iter::zip(ids_of_all, zones)
+        .map(|(id, zone)| record(id, "serving").replace('}', &format!(r#","zone":"{zone}"}}"#)))
+        .collect();
+    let all: Vec<_> = ids_of_all.into_iter().zip(records.iter().map(String::as_str)).collect();
+    let mut fixed = Announcement::parse("a", records[0].as_bytes()).unwrap().record();
+    fixed.id = EdgeId::parse("fixed").unwrap();
+    let mut census = Census::new(&[fixed], rules(&["http://*.edges.example:9001"], 250), GRACE);
+    let outcome = census.take(&contents(&all), Instant::now());
+    assert_eq!(ids(&outcome), ["a", "d", "e", "fixed"]);
+}
+
+#[test]
 fn a_record_that_goes_bad_takes_its_edge_off_and_one_that_mends_brings_it_back() {
     let (mut census, now) = (census(), Instant::now());
     let one = record("one", "serving");

@@ -30,7 +30,7 @@ CLICK = """
 def main():
     program, url, folder = sys.argv[1:4]
     pauses = sys.argv[4:] == ["pause"]
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(program, profile)
         try:
             run(browser, url, folder, pauses)

@@ -31,7 +31,7 @@ BEYOND = "Math.max(0, document.documentElement.scrollWidth - document.documentEl
 
 def main():
     program, url, folder = sys.argv[1:4]
-    with tempfile.TemporaryDirectory() as profile:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(program, profile)
         try:
             for scheme in ("light", "dark"):

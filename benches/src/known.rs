@@ -40,13 +40,13 @@ const FAMILIES: &[Family] = &[
     family(
         "edge/cold",
         Some("edge/bare"),
-        "the ring's operations on the store, five for a small file, one after the other",
+        "the disk, which is read past the page cache; and the ring's five operations for a small file, one after the other",
     ),
     family("cache/hit", None, "one round trip between two threads"),
     family(
         "cache/fill",
         Some("cache/hit"),
-        "the ring's operations on the store: OPENAT2, STATX, READ, STATX, CLOSE",
+        "the disk, which is read past the page cache; and OPENAT2, STATX, READ, STATX, CLOSE, one after the other",
     ),
     family("redirect/bare-hyper", None, "the kernel's TCP, and hyper"),
     family(

@@ -10,7 +10,7 @@ use sluice_loadtest::ports::Port;
 use sluice_loadtest::process::Process;
 use sluice_loadtest::{Content, SoloEdge, client, wait_until};
 
-pub(crate) const SERVER_CORE: usize = 0;
+const SERVER_CORE: usize = 0;
 
 pub(crate) struct Server {
     pub(crate) name: &'static str,

@@ -20,7 +20,7 @@ help:
 	@echo 'make figures  writes the figures of benches/results/ into the documents that have them (benches/figures.toml)'
 	@echo 'make metrics  writes the list of all metrics, deploy/METRICS.md, from the programs'
 	@echo 'make fuzz     every parser of strangers'\'' bytes under libFuzzer, a minute each; FUZZ_SECONDS=600, ARGS="head range" only those'
-	@echo 'make compare  side by side with nginx, bare hyper and Python, 20 minutes; ARGS="--only stuck" and others, see ARGS=--help'
+	@echo 'make compare  side by side with nginx, bare hyper and Python, an hour; ARGS="--only stuck" and others, see ARGS=--help'
 	@echo 'make beside-wrk  the load test beside wrk: that they agree, and what each costs'
 	@echo 'make ways-out what sending takes by the calls alone, whatever the server: a minute, with root'\''s rights'
 	@echo 'make simulate how routing fares in a cluster of any size; ARGS="--edges 10000 --zones 100" and others, see ARGS=--help'

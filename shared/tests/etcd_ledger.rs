@@ -127,9 +127,14 @@ async fn an_etcd_that_comes_back_empty_or_older_gets_what_it_lost() {
     })
     .await;
     assert_eq!(text(&ledgers[1], "a").unwrap(), "off");
-    // Changed before it is put back, it is later than what is known.
+    // Changed before it is put back, it is later than what is known; and where putting it back was
+    // faster, who changes it is told so and tries again.
     etcd.put("notes/a", &older).await.unwrap();
-    put(&ledgers[1], "a", "on again").await.unwrap();
+    wait_for("the change to be taken", async || match put(&ledgers[1], "a", "on again").await {
+        Err(LedgerError::Changed) => None,
+        other => Some(other.unwrap()),
+    })
+    .await;
     wait_until_both_say(&ledgers, "a", "on again").await;
 }
 

@@ -130,11 +130,11 @@ async fn an_etcd_that_comes_back_empty_or_older_gets_what_it_lost() {
     // Changed before it is put back, it is later than what is known; and where putting it back was
     // faster, who changes it is told so and tries again.
     etcd.put("notes/a", &older).await.unwrap();
-    wait_for("the change to be taken", async || match put(&ledgers[1], "a", "on again").await {
-        Err(LedgerError::Changed) => None,
-        other => Some(other.unwrap()),
-    })
-    .await;
+    let changed = wait_for("an answer", async || {
+        let changed = put(&ledgers[1], "a", "on again").await;
+        (!matches!(changed, Err(LedgerError::Changed))).then_some(changed)
+    });
+    changed.await.unwrap();
     wait_until_both_say(&ledgers, "a", "on again").await;
 }
 

@@ -1,6 +1,7 @@
 //! The servers that both tools ask, each for one file that it has in memory: nginx with one worker, and an edge.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
@@ -14,8 +15,9 @@ const SERVER_CORE: usize = 0;
 
 pub(crate) struct Server {
     pub(crate) name: &'static str,
-    /// Of the file.
-    pub(crate) url: String,
+    pub(crate) address: SocketAddr,
+    /// Of the file, from its `/` on.
+    pub(crate) target: String,
     /// Ended with this.
     _running: Running,
 }
@@ -61,7 +63,8 @@ impl Server {
         let mut nginx = Nginx(Process::with_arguments("nginx", program, arguments, log));
         let process = &mut nginx.0;
         process.start().context("deploy/needs.sh compare installs nginx")?;
-        let url = format!("{}/a.bin", port.url());
+        let target = "/a.bin".to_owned();
+        let url = format!("{}{target}", port.url());
         wait_until("nginx answers", || {
             ensure!(process.is_running()?, "nginx has ended:\n{}", process.log_tail());
             Ok(client::get_here(&url).is_ok_and(|answer| answer.status() == 200))
@@ -73,17 +76,19 @@ impl Server {
         for child in children.split_whitespace() {
             pin(child.parse()?)?;
         }
-        Ok(Self { name: "nginx", url, _running: Running::Nginx { _process: nginx, _port: port } })
+        let address = address.parse()?;
+        let _running = Running::Nginx { _process: nginx, _port: port };
+        Ok(Self { name: "nginx", address, target, _running })
     }
 
     pub(crate) fn edge(folder: &Path, size: u64) -> anyhow::Result<Self> {
         let edge = SoloEdge::start(&root(folder, size)?, |edge| edge.threads(1))?;
-        let url = format!("{}{}", edge.url(), edge.target("a.bin", "beside-wrk")?);
+        let (address, target) = (edge.address().parse()?, edge.target("a.bin", "beside-wrk")?);
         for thread in fs::read_dir(format!("/proc/{}/task", edge.pid()?))? {
             let number = thread?.file_name();
             pin(number.to_string_lossy().parse()?)?;
         }
-        Ok(Self { name: "edge", url, _running: Running::Edge { _edge: edge } })
+        Ok(Self { name: "edge", address, target, _running: Running::Edge { _edge: edge } })
     }
 }
 
@@ -96,8 +101,16 @@ fn root(folder: &Path, size: u64) -> anyhow::Result<PathBuf> {
 
 /// Gives a thread the server's core, and no other.
 fn pin(thread: u32) -> anyhow::Result<()> {
+    give_core(rustix::process::Pid::from_raw(thread.cast_signed()))
+}
+
+/// Gives the calling thread the server's core, and those that it starts.
+pub(crate) fn pin_this() -> anyhow::Result<()> {
+    give_core(None)
+}
+
+fn give_core(thread: Option<rustix::process::Pid>) -> anyhow::Result<()> {
     let mut core = CpuSet::new();
     core.set(SERVER_CORE);
-    let thread = rustix::process::Pid::from_raw(thread.cast_signed());
     Ok(sched_setaffinity(thread, &core)?)
 }

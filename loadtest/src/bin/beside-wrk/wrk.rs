@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::{CLIENT_CORE, Seen};
+use crate::compared::Seen;
+use crate::{CLIENT_CORE, Task};
 
 /// Prints what was counted as one line of numbers; `os.clock` is the processor time of the process.
 const SCRIPT: &str = r#"
@@ -33,7 +34,8 @@ impl Wrk {
         Ok(Self { script })
     }
 
-    pub(crate) fn run(&self, url: &str, connections: u32, seconds: u32) -> anyhow::Result<Seen> {
+    pub(crate) fn run(&self, task: &Task) -> anyhow::Result<Seen> {
+        let Task { url, connections, seconds, .. } = task;
         let output = Command::new("taskset")
             .args(["-c", CLIENT_CORE, "wrk", "-t1"])
             .args([format!("-c{connections}"), format!("-d{seconds}s")])

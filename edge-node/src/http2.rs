@@ -79,6 +79,13 @@ enum End {
     Broken,
 }
 
+impl End {
+    /// A peer that breaks the protocol is told how (RFC 9113 §5.4.1).
+    fn of(error: &h2::Error) -> Self {
+        if error.is_go_away() && error.is_library() { Self::Said } else { Self::Broken }
+    }
+}
+
 /// What drives a connection: takes requests in, and lets go of a client that asks for nothing.
 struct Driver {
     connection: Connection<SharedStream, Piece>,
@@ -127,7 +134,7 @@ impl Driver {
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             // As far as that goes without waiting.
             let _ = self.connection.poll_closed(context);
-            return Poll::Ready(End::Broken);
+            return Poll::Ready(End::Said);
         }
         if self.session.is_closing() && !self.is_told {
             self.is_told = true;
@@ -155,13 +162,14 @@ impl Driver {
         while !self.is_ending && !self.session.is_full() {
             match self.connection.poll_accept(context) {
                 Poll::Ready(Some(Ok((request, respond)))) => stream::spawn(&self.session, request, respond),
-                // A connection's failure is its peer's affair.
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(End::Broken),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(End::of(&error)),
                 Poll::Ready(None) => return Poll::Ready(End::Said),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        self.connection.poll_closed(context).map(|closed| closed.map_or(End::Broken, |()| End::Said))
+        self.connection
+            .poll_closed(context)
+            .map(|closed| closed.map_or_else(|error| End::of(&error), |()| End::Said))
     }
 
     /// Only requests count: whatever else is said keeps no connection. Nor is one ended that has yet to send some.

@@ -8,9 +8,9 @@
 //! Directly, a wrk that fills its core measures itself and not the server, and from half a core on answers wait for either tool.
 //! Nor do both measure the same where an answer is more than wrk reads at a time: it opens its window bit by bit then, which
 //! costs a server twice the time (128 KiB: half the rate of the load test). There only what a download costs is held against it.
-//! And wrk begins to count when it writes a request, after it has read what
-//! else was ready. In a closed loop a connection always waits for something, so rate × mean latency is the same for both tools
-//! (Little's law): where wrk's is over a tenth less, it left time out, and only rate and cost are held against it.
+//! And wrk begins to count when it writes a request, after it has read what else was ready. In a closed loop a connection
+//! always waits for something, so rate × mean latency is the same for both tools (Little's law): where wrk's is over a tenth
+//! less, it left time out, and only rate and cost are held against it.
 //!
 //! A table of medians of the ratios within rounds, for others who use the machine disturb both alike only then; exit status 1
 //! where a bound is not held, or a server's percentiles could not be compared.

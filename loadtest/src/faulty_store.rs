@@ -50,7 +50,9 @@ const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 /// Threads that take requests from the kernel. Those that are held or delayed leave them.
 const THREADS: usize = 2;
 
-/// How the filesystem is mounted.
+/// How the filesystem is mounted. Neither [`Manner::direct`] nor [`Manner::asynchronous`], reads that end before the
+/// file's size are made up for by the kernel: it goes on through its page cache, whose pages it fills with zeros, and
+/// gives them out if the file's attributes are asked for meanwhile (Linux 6.18, `generic_file_read_iter`).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Manner {
     /// Files are read past the page cache, however they are opened (`FOPEN_DIRECT_IO`). A read that brings some of what

@@ -1,11 +1,14 @@
 //! One check of one file: open beneath the root, ask its attributes, and take in what is new.
+//!
+//! Its place among the store's operations ends with it. The file's hash is waited for without one ([`Found::settled`]):
+//! to look for that takes a place as well, and those who had theirs and waited would keep each other from it.
 
 use std::io;
 use std::sync::Arc;
 
 use super::file::File;
 use super::files::Files;
-use super::sidecar;
+use super::sidecar::{self, Look};
 use crate::cache::{FillError, Object, OnEvicted, WHOLE_BYTES_MAX};
 use crate::store::Slot;
 use crate::uring::FileKind;
@@ -65,13 +68,30 @@ impl From<io::Error> for ResolveError {
     }
 }
 
+/// What a check has found.
+pub(super) struct Found {
+    object: Arc<Object>,
+    /// For a new version's hash.
+    look: Option<Look>,
+}
+
+impl Found {
+    /// The version, once its hash is known, or has been waited for long enough.
+    pub(super) async fn settled(self) -> Arc<Object> {
+        if let Some(look) = self.look {
+            look.ended().await;
+        }
+        self.object
+    }
+}
+
 /// Finds the file's version now: the object already known if it is still the one, else a new one.
 pub(super) async fn run_check(
     files: &Arc<Files>,
     file: &Arc<File>,
-    slot: &mut Slot,
+    mut slot: Slot,
     requester: u64,
-) -> Result<Arc<Object>, ResolveError> {
+) -> Result<Found, ResolveError> {
     let patience = files.config().storage_timeout;
     // Whoever asked is gone by then; asking on behalf of nobody would only lengthen the queue.
     let granted = tokio::time::timeout(patience, slot.granted()).await;
@@ -93,7 +113,7 @@ pub(super) async fn run_check(
         {
             // What is known is served meanwhile.
             let _ = sidecar::look(files, file, version, requester);
-            return Ok(current);
+            return Ok(Found { object: current, look: None });
         }
         let look = sidecar::look(files, file, version, requester);
         let on_evicted = on_evicted(files, file);
@@ -102,22 +122,14 @@ pub(super) async fn run_check(
             // In memory before it is waited for: opening the file again would cost more.
             let object =
                 files.cache.insert_windowed(version, file.fingerprint, opened, permit, on_evicted)?;
-            await_look(look).await;
-            return Ok(object);
+            return Ok(Found { object, look });
         }
-        if let Some(loaded) = files.cache.load_whole(&opened, &version, patience, slot).await? {
+        if let Some(loaded) = files.cache.load_whole(&opened, &version, patience, &slot).await? {
             let object = files.cache.insert_whole(version, file.fingerprint, loaded, on_evicted);
-            await_look(look).await;
-            return Ok(object);
+            return Ok(Found { object, look });
         }
     }
     Err(ResolveError::Changing)
-}
-
-async fn await_look(look: Option<sidecar::Look>) {
-    if let Some(look) = look {
-        look.ended().await;
-    }
 }
 
 /// The cache evicts a small file whole: the file goes with it.
